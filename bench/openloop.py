@@ -1,0 +1,76 @@
+"""Sends each request when the workload says, whether or not earlier ones have been answered."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from bench.client import Row
+
+Send = Callable[[Row], Awaitable[None]]
+
+
+class InterruptedRunError(Exception):
+    """The user asked to stop; what was measured so far stands."""
+
+
+class RunClock:
+    """Seconds since the start of a run, on the event loop's clock."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._start_s = self._loop.time()
+
+    def __call__(self) -> float:
+        return self._loop.time() - self._start_s
+
+
+async def drive(
+    rows: Sequence[Row],
+    send: Send,
+    *,
+    clock: Callable[[], float],
+    stop: asyncio.Event,
+    limit: int | None = None,
+) -> None:
+    """Send all rows, in order of time, and wait for their ends; `stop` cuts both short.
+
+    Afterwards every row has an outcome. A `limit` on open requests makes this a closed loop when it
+    is reached; the wait shows as lag, and counts in every time that a row gives.
+    """
+    send = send if limit is None else _gated(send, asyncio.Semaphore(limit))
+    async with _until(stop), asyncio.TaskGroup() as sends:
+        for row in rows:
+            await asyncio.sleep(row.order.intended_s - clock())
+            sends.create_task(_awaited(send, row))
+    for row in rows:
+        if row.outcome is None:
+            row.end("not_sent" if row.sent_s is None else "cancelled", clock())
+
+
+@contextlib.asynccontextmanager
+async def _until(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Cancel the body when `stop` is set, and swallow only that."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            interruption = group.create_task(_interrupt(stop))
+            yield
+            interruption.cancel()
+    except* InterruptedRunError:
+        pass
+
+
+async def _interrupt(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise InterruptedRunError
+
+
+async def _awaited(send: Send, row: Row) -> None:
+    await send(row)
+
+
+def _gated(send: Send, gate: asyncio.Semaphore) -> Send:
+    async def gated(row: Row) -> None:
+        async with gate:
+            await send(row)
+
+    return gated

@@ -1,0 +1,227 @@
+"""The calls of the scripts: the keys and arguments of each, from the words that the store uses."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from common.keys import CLASSES, JobClass, Keys, other_class
+from common.models import Finish, Lease, NewJob, Relay
+from common.policy import Policy
+from common.scripts import Arg, Call, Script
+from common.settings import Settings
+
+
+def ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+class Calls:
+    """Builds the calls of one pool's scripts.
+
+    `now_ms` replaces Redis's clock, for tests and simulations.
+    """
+
+    def __init__(
+        self,
+        scripts: Mapping[str, Script],
+        settings: Settings,
+        now_ms: Callable[[], int] | None = None,
+    ) -> None:
+        self.keys = Keys(settings.pool)
+        self._scripts = scripts
+        self._settings = settings
+        self._now_ms = now_ms
+
+    def register(self, unit: str, fields: Mapping[str, Arg]) -> Call:
+        keys = self._unit_keys(unit, "role", "active", "leases", "idle_since", "unit")
+        keys |= self.queue_keys() | {"units": self.keys.units}
+        rest = [item for pair in fields.items() for item in pair]
+        return self._call("register", keys, {"unit_name": unit}, rest)
+
+    def leave(self, unit: str) -> Call:
+        names = ("unit", "active", "leases", "idle_since", "wake")
+        keys = self._unit_keys(unit, *names) | self._waiting_keys() | {"units": self.keys.units}
+        return self._call("leave", keys, {"unit_name": unit})
+
+    def submit(self, job: NewJob, policy: Policy) -> Call:
+        other = other_class(job.job_class)
+        keys = {
+            "queue": self.keys.queue(job.job_class),
+            "requeued": self.keys.requeued(job.job_class),
+            "job": self.keys.job(job.id),
+            "hungry": self.keys.hungry(job.job_class),
+            "woken": self.keys.woken(job.job_class),
+            "hungry_other": self.keys.hungry(other),
+            "woken_other": self.keys.woken(other),
+            "units": self.keys.units,
+            "policy": self.keys.policy,
+            "events": self.keys.events,
+            "wake_prefix": self.keys.wake(""),
+        }
+        depths = {"short": policy.max_queue_depth_short, "long": policy.max_queue_depth_long}
+        args: dict[str, Arg] = {
+            "job_id": job.id,
+            "class": job.job_class,
+            "timeout_ms": ms(job.timeout_s),
+            "ttl_ms": ms(self._settings.job_ttl_s),
+            "max_queue_depth": depths[job.job_class],
+            "tokens": job.tokens,
+            "body": job.body,
+        }
+        fields: list[Arg] = ["gateway", job.gateway, "owner", job.owner]
+        fields += ["route", job.route, "stream", int(job.stream)]
+        return self._call("submit", keys, args, fields)
+
+    def cancel(self, job: str, job_class: JobClass, gateway: str, reason: str) -> Call:
+        keys = {
+            "queue": self.keys.queue(job_class),
+            "requeued": self.keys.requeued(job_class),
+            "job": self.keys.job(job),
+            "reply": self.keys.reply(gateway),
+            "events": self.keys.events,
+            "wake_prefix": self.keys.wake(""),
+        }
+        args: dict[str, Arg] = {
+            "job_id": job,
+            "ttl_ms": ms(self._settings.job_ttl_s),
+            "reason": reason,
+        }
+        return self._call("cancel", keys, args)
+
+    def renew(self, unit: str, held: Sequence[tuple[str, int]]) -> Call:
+        keys = {"leases": self.keys.leases(unit), "job_prefix": self.keys.job("")}
+        rest: list[Arg] = [item for pair in held for item in pair]
+        args: dict[str, Arg] = {"lease_ms": ms(self._settings.lease_s)}
+        return self._call("renew", keys, args, rest)
+
+    def requeue(
+        self, unit: str, lease: Lease, gateway: str, reason: str, *, spared: bool, lapsed_only: bool
+    ) -> Call:
+        unit_keys = self._unit_keys(unit, "active", "leases", "idle_since")
+        keys = unit_keys | {
+            "queue": self.keys.queue(lease.job_class),
+            "requeued": self.keys.requeued(lease.job_class),
+            "job": self.keys.job(lease.job),
+            "reply": self.keys.reply(gateway),
+            "dead": self.keys.dead,
+            "events": self.keys.events,
+            "hungry": self.keys.hungry(lease.job_class),
+            "woken": self.keys.woken(lease.job_class),
+            "units": self.keys.units,
+            "wake_prefix": self.keys.wake(""),
+        }
+        args: dict[str, Arg] = {
+            "job_id": lease.job,
+            "attempt": lease.attempt,
+            "unit_name": unit,
+            "class": lease.job_class,
+            "ttl_ms": ms(self._settings.job_ttl_s),
+            "dead_kept": self._settings.dead_kept,
+            "max_attempts": self._settings.max_attempts,
+            "lapsed_only": int(lapsed_only),
+            "spared": int(spared),
+            "reason": reason,
+        }
+        return self._call("requeue", keys, args)
+
+    def lead(self, scaler: str, ttl_s: float) -> Call:
+        args: dict[str, Arg] = {"scaler": scaler, "ttl_ms": ms(ttl_s)}
+        return self._call("lead", {"leader": self.keys.leader}, args)
+
+    def flip(self, scaler: str, unit: str, to: JobClass, reason: str, policy: Policy) -> Call:
+        keys = self._waiting_keys() | {
+            "units": self.keys.units,
+            "leader": self.keys.leader,
+            "cooldown": self.keys.cooldown,
+            "role": self.keys.role(unit),
+            "events": self.keys.events,
+            "role_prefix": self.keys.role(""),
+            "unit_prefix": self.keys.unit(""),
+            "wake_prefix": self.keys.wake(""),
+        }
+        args: dict[str, Arg] = {
+            "scaler": scaler,
+            "unit_name": unit,
+            "to": to,
+            "cooldown_ms": ms(policy.qhap_cooldown_s),
+            "min_short": policy.qhap_min_short,
+            "min_long": policy.qhap_min_long,
+            "reason": reason,
+        }
+        return self._call("flip", keys, args)
+
+    def relay(self, relay: Relay) -> Call:
+        keys = {"reply": self.keys.reply(relay.gateway), "job_prefix": self.keys.job("")}
+        rest: list[Arg] = []
+        for part in relay.parts:
+            rest += (part.job, part.attempt, part.kind, part.content)
+        return self._call("relay", keys, {}, rest)
+
+    def finish(self, unit: str, finish: Finish) -> Call:
+        keys = self._unit_keys(unit, "active", "leases", "idle_since") | {
+            "queue": self.keys.queue(finish.job_class),
+            "job": self.keys.job(finish.job),
+            "reply": self.keys.reply(finish.gateway),
+            "events": self.keys.events,
+        }
+        args: dict[str, Arg] = {
+            "job_id": finish.job,
+            "attempt": finish.attempt,
+            "unit_name": unit,
+            "class": finish.job_class,
+            "ttl_ms": ms(self._settings.job_ttl_s),
+            "outcome": finish.outcome,
+            "status": finish.status,
+            "reason": finish.reason,
+            "prompt_tokens": finish.prompt_tokens,
+            "completion_tokens": finish.completion_tokens,
+        }
+        rest: list[Arg] = []
+        for part in finish.parts:
+            rest += (part.kind, part.content)
+        return self._call("finish", keys, args, rest)
+
+    def claim(self, unit: str, policy: Policy) -> Call:
+        keys = self.queue_keys() | self._waiting_keys()
+        keys |= self._unit_keys(unit, "role", "active", "leases", "idle_since", "unit")
+        keys |= {f"requeued_{name}": self.keys.requeued(name) for name in CLASSES}
+        keys |= {
+            "units": self.keys.units,
+            "policy": self.keys.policy,
+            "events": self.keys.events,
+            "job_prefix": self.keys.job(""),
+            "reply_prefix": self.keys.reply(""),
+            "wake_prefix": self.keys.wake(""),
+        }
+        args: dict[str, Arg] = {
+            "unit_name": unit,
+            "lease_ms": ms(self._settings.lease_s),
+            "ttl_ms": ms(self._settings.job_ttl_s),
+            "limit_short": policy.limit("short"),
+            "limit_long": policy.limit("long"),
+            "rasp_steal": int(policy.rasp_steal),
+            "rasp_steal_cooldown_s": policy.rasp_steal_cooldown_s,
+            "rasp_long_takes_short": int(policy.rasp_long_takes_short),
+            "starvation_bound_s": policy.starvation_bound_s,
+        }
+        return self._call("claim", keys, args)
+
+    def queue_keys(self) -> dict[str, str]:
+        return {f"queue_{name}": self.keys.queue(name) for name in CLASSES}
+
+    def _waiting_keys(self) -> dict[str, str]:
+        hungry = {f"hungry_{name}": self.keys.hungry(name) for name in CLASSES}
+        return hungry | {f"woken_{name}": self.keys.woken(name) for name in CLASSES}
+
+    def _unit_keys(self, unit: str, *names: str) -> dict[str, str]:
+        return {name: getattr(self.keys, name)(unit) for name in names}
+
+    def _call(
+        self, name: str, keys: Mapping[str, str], args: Mapping[str, Arg], rest: Sequence[Arg] = ()
+    ) -> Call:
+        script = self._scripts[name]
+        common: dict[str, Arg] = {
+            "now_ms": self._now_ms() if self._now_ms else "",
+            "alive_ms": ms(self._settings.alive_s),
+            "events_kept": self._settings.events_kept,
+        }
+        shared = {key: value for key, value in common.items() if key in script.args}
+        return script.call(keys, shared | dict(args), rest)

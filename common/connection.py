@@ -1,0 +1,195 @@
+"""The connections to Redis: one client for quick calls, one for blocking reads, scripts on both.
+
+The only module that imports `redis`. Whatever says that Redis is away becomes `RedisUnavailable`;
+everything else is a mistake of ours and passes through.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self, cast
+from urllib.parse import unquote, urlsplit
+
+from redis import exceptions
+from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+from common.keys import GROUP
+from common.scripts import Arg, Call, Script, load_scripts
+
+_AWAY = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ReadOnlyError,
+    exceptions.OutOfMemoryError,
+    exceptions.ClusterDownError,
+    exceptions.MasterDownError,
+    exceptions.TryAgainError,
+)
+
+
+class RedisUnavailable(Exception):
+    """Redis is away, loading, read-only or full: the same call may work later."""
+
+
+class BadRedisUrl(ValueError):
+    """A Redis URL of no known form."""
+
+
+@asynccontextmanager
+async def _outages() -> AsyncIterator[None]:
+    try:
+        yield
+    except exceptions.NoScriptError:
+        raise
+    except _AWAY as error:
+        raise RedisUnavailable(str(error) or type(error).__name__) from error
+    except OSError as error:
+        raise RedisUnavailable(str(error)) from error
+
+
+class Connection:
+    """Two clients of one Redis, and the scripts that run there."""
+
+    def __init__(
+        self, quick: Any, blocking: Any, scripts: Mapping[str, Script] | None = None
+    ) -> None:
+        self._quick = quick
+        self._blocking = blocking
+        self.scripts = scripts or load_scripts()
+
+    @classmethod
+    def from_url(cls, url: str, timeout_s: float = 5.0) -> Self:
+        """Connect lazily. Raises BadRedisUrl when the URL has no known form."""
+        return cls(_client(url, timeout_s), _client(url, None))
+
+    async def run(self, call: Call) -> list[Any]:
+        """Run one script. Raises RedisUnavailable; the script may have run all the same."""
+        async with _outages():
+            try:
+                reply = await self._quick.execute_command(
+                    "EVALSHA", call.script.sha, *call.arguments
+                )
+            except exceptions.NoScriptError:
+                reply = await self._quick.execute_command("EVAL", call.script.text, *call.arguments)
+        return cast("list[Any]", reply)
+
+    async def run_many(self, calls: Sequence[Call]) -> list[list[Any]]:
+        """Run scripts one after the other in one round trip; replies in their order."""
+        if len(calls) == 1:
+            return [await self.run(calls[0])]
+        async with _outages():
+            pipeline = self._quick.pipeline(transaction=False)
+            for call in calls:
+                pipeline.execute_command("EVALSHA", call.script.sha, *call.arguments)
+            replies = await pipeline.execute(raise_on_error=False)
+        return [await self._settle(call, reply) for call, reply in zip(calls, replies, strict=True)]
+
+    async def _settle(self, call: Call, reply: Any) -> list[Any]:
+        if isinstance(reply, exceptions.NoScriptError):
+            return await self.run(call)
+        if isinstance(reply, Exception):
+            async with _outages():
+                raise reply
+        return cast("list[Any]", reply)
+
+    async def command(self, *args: Arg) -> Any:
+        """One quick command; the reply as redis-py parses it."""
+        async with _outages():
+            return await self._quick.execute_command(*args)
+
+    async def commands(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
+        """Quick commands in one round trip."""
+        if not commands:
+            return []
+        async with _outages():
+            pipeline = self._quick.pipeline(transaction=False)
+            for args in commands:
+                pipeline.execute_command(*args)
+            replies: list[Any] = await pipeline.execute()
+            return replies
+
+    async def block(self, *args: Arg) -> Any:
+        """One blocking read, on the client that has no socket timeout."""
+        async with _outages():
+            return await self._blocking.execute_command(*args)
+
+    async def groups(self, stream: str) -> list[dict[str, Any]]:
+        """The consumer groups of a stream; none when there is no such stream."""
+        async with _outages():
+            try:
+                groups: list[dict[str, Any]] = await self._quick.xinfo_groups(stream)
+            except exceptions.ResponseError as error:
+                if "no such key" in str(error):
+                    return []
+                raise
+        return groups
+
+    async def make_group(self, stream: str) -> None:
+        """Make the group `units` at the stream's start; no harm when it is there."""
+        async with _outages():
+            try:
+                await self._quick.xgroup_create(stream, GROUP, "0", mkstream=True)
+            except exceptions.ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+    async def aclose(self) -> None:
+        await self._quick.aclose()
+        await self._blocking.aclose()
+
+
+def _client(url: str, timeout_s: float | None) -> Any:
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s or 5.0,
+        "socket_keepalive": True,
+        # One lost reply must not run a script twice: who calls decides what may be repeated.
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    scheme = urlsplit(url).scheme
+    if scheme in {"redis", "rediss", "unix"}:
+        return Redis.from_url(url, **options)
+    if scheme == "redis+sentinel":
+        return _sentinel_client(url, options)
+    if scheme == "redis+cluster":
+        return _cluster_client(url, options)
+    raise BadRedisUrl(f"not a Redis URL: {_without_password(url)}")
+
+
+def _sentinel_client(url: str, options: dict[str, Any]) -> Any:
+    parts = urlsplit(url)
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service:
+        raise BadRedisUrl(
+            "redis+sentinel:// names the service: redis+sentinel://host:26379/mymaster"
+        )
+    settings: dict[str, Any] = options | _credentials(url) | {"db": int(database or 0)}
+    sentinel: Any = Sentinel(_addresses(parts.netloc, 26379), **options)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+    return sentinel.master_for(service, **settings)
+
+
+def _cluster_client(url: str, options: dict[str, Any]) -> Any:
+    nodes = [ClusterNode(host, port) for host, port in _addresses(urlsplit(url).netloc, 6379)]
+    settings: dict[str, Any] = options | _credentials(url)
+    return RedisCluster(startup_nodes=nodes, **settings)
+
+
+def _addresses(netloc: str, default_port: int) -> list[tuple[str, int]]:
+    hosts = netloc.rpartition("@")[2].split(",")
+    pairs = [host.rpartition(":") if ":" in host else (host, "", "") for host in hosts]
+    return [(host, int(port or default_port)) for host, _, port in pairs]
+
+
+def _credentials(url: str) -> dict[str, str]:
+    user, _, password = urlsplit(url).netloc.rpartition("@")[0].partition(":")
+    given = {"username": unquote(user), "password": unquote(password)}
+    return {name: value for name, value in given.items() if value}
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,110 @@
+"""Every key of a pool, with its type; nothing else builds a key's name.
+
+All keys of a pool share one hash tag, so that a script may touch any of them on a Redis Cluster,
+and pools spread over its slots. Each key is permanent by decision or has a TTL; docs/redis.md lists
+them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+JobClass = Literal["short", "long"]
+"""What a job is. A unit's role takes the same two words."""
+
+CLASSES: tuple[JobClass, JobClass] = ("short", "long")
+
+GROUP = "units"
+"""The one consumer group of both queues; a consumer is a unit's name, or `requeued`."""
+
+
+def other_class(job_class: JobClass) -> JobClass:
+    return "long" if job_class == "short" else "short"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one pool."""
+
+    pool: str = "default"
+    prefix: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", f"adasplit:{{{self.pool}}}")
+
+    def queue(self, job_class: JobClass) -> str:
+        """STREAM, permanent: entries of waiting and running jobs of a class."""
+        return f"{self.prefix}:queue:{job_class}"
+
+    def requeued(self, job_class: JobClass) -> str:
+        """ZSET, gone when empty: job -> submitted (ms); pending entries that wait again."""
+        return f"{self.prefix}:requeued:{job_class}"
+
+    def job(self, job: str) -> str:
+        """HASH, TTL: all that is known of a job."""
+        return f"{self.prefix}:job:{job}"
+
+    def role(self, unit: str) -> str:
+        """STRING, permanent: the role key that the scaler flips."""
+        return f"{self.prefix}:role:{unit}"
+
+    def active(self, unit: str) -> str:
+        """HASH, permanent while the unit is known: jobs in flight, fields short and long."""
+        return f"{self.prefix}:active:{unit}"
+
+    def leases(self, unit: str) -> str:
+        """ZSET, gone when empty: job -> lease expiry (ms)."""
+        return f"{self.prefix}:leases:{unit}"
+
+    def idle_since(self, unit: str) -> str:
+        """STRING, permanent while the unit is known: when its last job ended (ms)."""
+        return f"{self.prefix}:idle_since:{unit}"
+
+    @property
+    def units(self) -> str:
+        """ZSET, permanent: unit -> last heartbeat (ms)."""
+        return f"{self.prefix}:units"
+
+    def unit(self, unit: str) -> str:
+        """HASH, permanent while the unit is known: url, limits, models, health."""
+        return f"{self.prefix}:unit:{unit}"
+
+    def hungry(self, role: JobClass) -> str:
+        """ZSET, gone when empty: units with free slots that found nothing, by load."""
+        return f"{self.prefix}:hungry:{role}"
+
+    def woken(self, role: JobClass) -> str:
+        """ZSET, TTL: units that were woken and have not claimed yet, by load."""
+        return f"{self.prefix}:woken:{role}"
+
+    def wake(self, unit: str) -> str:
+        """LIST, TTL: what a unit's dispatcher is to look at: claim, cancel:<job>:<attempt>."""
+        return f"{self.prefix}:wake:{unit}"
+
+    def reply(self, gateway: str) -> str:
+        """STREAM, TTL: batches of answer parts; it exists as long as its gateway lives."""
+        return f"{self.prefix}:reply:{gateway}"
+
+    @property
+    def dead(self) -> str:
+        """STREAM, MAXLEN: dead-lettered jobs, with the reason."""
+        return f"{self.prefix}:dead"
+
+    @property
+    def events(self) -> str:
+        """STREAM, MAXLEN: what happened to jobs and units."""
+        return f"{self.prefix}:events"
+
+    @property
+    def policy(self) -> str:
+        """HASH, permanent: live overrides of policy settings."""
+        return f"{self.prefix}:policy"
+
+    @property
+    def leader(self) -> str:
+        """STRING, PX: the scaler that leads."""
+        return f"{self.prefix}:scaler:leader"
+
+    @property
+    def cooldown(self) -> str:
+        """STRING, PX: no flip while it exists; holds when it ends (ms)."""
+        return f"{self.prefix}:scaler:cooldown"

@@ -1,0 +1,43 @@
+#!lua
+-- cancel: removes a job that waits; asks the unit that runs it to abort it.
+--
+-- A waiting job is ended here and now. A running one keeps its slot until its unit has aborted it:
+-- its dispatcher then finishes it as cancelled.
+--
+-- KEYS:    queue requeued job reply events wake_prefix
+-- ARGV:    job_id now_ms ttl_ms events_kept reason
+-- RETURNS: OK | ASKED unit | FINISHED outcome | UNKNOWN
+local queue, requeued, job, reply, events, wake_prefix = unpack(KEYS)
+local job_id, now_ms, ttl_ms, events_kept, reason = unpack(ARGV)
+
+local now = tonumber(now_ms)
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local seen = redis.call('HMGET', job, 'state', 'entry', 'unit', 'outcome', 'class', 'attempt')
+if not seen[1] then
+  return { 'UNKNOWN' }
+end
+if seen[1] == 'finished' then
+  return { 'FINISHED', seen[4] }
+end
+if seen[1] == 'running' then
+  redis.call('HSET', job, 'cancel', reason)
+  redis.call('RPUSH', wake_prefix .. seen[3], 'cancel:' .. job_id .. ':' .. seen[6])
+  redis.call('PEXPIRE', wake_prefix .. seen[3], 60000)
+  return { 'ASKED', seen[3] }
+end
+
+redis.call('ZREM', requeued, job_id)
+redis.call('XACK', queue, 'units', seen[2])
+redis.call('XDEL', queue, seen[2])
+redis.call('HSET', job, 'state', 'finished', 'outcome', 'cancelled', 'reason', reason, 'finished_ms', now)
+redis.call('HDEL', job, 'body')
+redis.call('PEXPIRE', job, ttl_ms)
+redis.call('XADD', reply, 'NOMKSTREAM', '*', job_id .. ':' .. seen[6] .. ':end',
+  cjson.encode({ outcome = 'cancelled', reason = reason }))
+redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event', 'cancelled', 'job', job_id,
+  'class', seen[5], 'reason', reason, 'at_ms', now)
+return { 'OK' }

@@ -1,0 +1,63 @@
+#!lua
+-- flip: changes one unit's role, if that leaves enough units in the role it had.
+--
+-- The guards stand here and not in the scaler alone, so that they hold with two scalers, or with one
+-- that decided on an old view. Units that are dead or draining do not count. When there are too few
+-- Short units, min_long does not hold back the repair. The cooldown counts by its value, which lets
+-- tests run on virtual time; a value that is no time (set by an operator) holds until it is removed.
+--
+-- KEYS:    units leader cooldown role hungry_short hungry_long woken_short woken_long events role_prefix unit_prefix wake_prefix
+-- ARGV:    scaler unit_name to now_ms alive_ms cooldown_ms min_short min_long events_kept reason
+-- RETURNS: OK | NOT_LEADER leader | COOLDOWN | SAME | DEAD | MIN_SHORT short_units | MIN_LONG long_units
+local units, leader, cooldown, role, hungry_short, hungry_long, woken_short, woken_long, events, role_prefix,
+  unit_prefix, wake_prefix = unpack(KEYS)
+local scaler, unit_name, to, now_ms, alive_ms, cooldown_ms, min_short, min_long, events_kept, reason =
+  unpack(ARGV)
+
+local now = tonumber(now_ms)
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local holder = redis.call('GET', leader)
+if holder ~= scaler then
+  return { 'NOT_LEADER', holder or '' }
+end
+local cooled = redis.call('GET', cooldown)
+if cooled and (tonumber(cooled) or now + 1) > now then
+  return { 'COOLDOWN' }
+end
+if redis.call('GET', role) == to then
+  return { 'SAME' }
+end
+if tonumber(redis.call('ZSCORE', units, unit_name) or 0) < now - alive_ms then
+  return { 'DEAD' }
+end
+
+local alive = { short = 0, long = 0 }
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', units, now - alive_ms, '+inf')) do
+  if redis.call('HGET', unit_prefix .. name, 'draining') ~= '1' then
+    local has = redis.call('GET', role_prefix .. name) or 'short'
+    alive[has] = alive[has] + 1
+  end
+end
+if to == 'long' and alive.short - 1 < tonumber(min_short) then
+  return { 'MIN_SHORT', alive.short }
+end
+if to == 'short' and alive.short >= tonumber(min_short) and alive.long - 1 < tonumber(min_long) then
+  return { 'MIN_LONG', alive.long }
+end
+
+redis.call('SET', role, to)
+if tonumber(cooldown_ms) > 0 then
+  redis.call('SET', cooldown, string.format('%.0f', now + cooldown_ms), 'PX', cooldown_ms)
+end
+for _, names in ipairs({ hungry_short, hungry_long, woken_short, woken_long }) do
+  redis.call('ZREM', names, unit_name)
+end
+redis.call('RPUSH', wake_prefix .. unit_name, 'claim')
+redis.call('PEXPIRE', wake_prefix .. unit_name, 60000)
+redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event', 'flipped', 'unit', unit_name, 'to', to,
+  'reason', reason, 'at_ms', now)
+return { 'OK' }

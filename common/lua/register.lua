@@ -1,0 +1,35 @@
+#!lua
+-- register: says that a unit can claim now, and puts right what a claim of it relies on.
+--
+-- Called on every heartbeat. It is idempotent: after Redis lost its memory, the next call makes the
+-- unit, its role and the groups anew. A group starts at 0, so that it sees what came before it.
+--
+-- KEYS:    queue_short queue_long role active leases idle_since units unit
+-- ARGV:    unit_name now_ms [field value]...
+-- RETURNS: OK role groups_made
+local queue_short, queue_long, role, active, leases, idle_since, units, unit = unpack(KEYS)
+local unit_name, now_ms = unpack(ARGV)
+
+local now = tonumber(now_ms)
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local groups_made = 0
+for _, queue in ipairs({ queue_short, queue_long }) do
+  if not redis.pcall('XGROUP', 'CREATE', queue, 'units', '0', 'MKSTREAM').err then
+    groups_made = groups_made + 1
+  end
+end
+redis.call('SET', role, 'short', 'NX')
+redis.call('ZADD', units, now, unit_name)
+for i = 3, #ARGV, 2 do
+  redis.call('HSET', unit, ARGV[i], ARGV[i + 1])
+end
+redis.call('HSETNX', unit, 'started_ms', now)
+if redis.call('ZCARD', leases) == 0 then
+  redis.call('DEL', active)
+  redis.call('SET', idle_since, now, 'NX')
+end
+return { 'OK', redis.call('GET', role), groups_made }

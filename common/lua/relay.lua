@@ -1,0 +1,44 @@
+#!lua
+-- relay: appends a batch of answer parts, of any number of jobs, to one gateway's reply stream.
+--
+-- Each part is fenced: one whose attempt is not the running one is left out, and its job is named
+-- in the reply. The stream exists exactly as long as its gateway lives; without it nothing is kept.
+-- The parts of one job in one batch have different kinds, so that a batch reads as a map.
+--
+-- KEYS:    reply job_prefix
+-- ARGV:    now_ms [job attempt kind part]...
+-- RETURNS: OK superseded_job ... | GONE superseded_job ...
+local reply, job_prefix = unpack(KEYS)
+local now_ms = unpack(ARGV)
+
+local now = tonumber(now_ms)
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local superseded = {}
+local running = {}
+local batch = { reply, 'NOMKSTREAM', '*' }
+for i = 2, #ARGV, 4 do
+  local id, attempt, kind, part = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local job = job_prefix .. id
+  if running[id] == nil then
+    local seen = redis.call('HMGET', job, 'state', 'attempt')
+    running[id] = seen[1] == 'running' and seen[2] == attempt
+    if not running[id] then
+      superseded[#superseded + 1] = id
+    end
+  end
+  if running[id] then
+    if kind == 'head' then
+      redis.call('HSET', job, 'first_byte_ms', now)
+    end
+    batch[#batch + 1] = id .. ':' .. attempt .. ':' .. kind
+    batch[#batch + 1] = part
+  end
+end
+if #batch > 3 and not redis.call('XADD', unpack(batch)) then
+  return { 'GONE', unpack(superseded) }
+end
+return { 'OK', unpack(superseded) }

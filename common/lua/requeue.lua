@@ -1,0 +1,91 @@
+#!lua
+-- requeue: gives a claimed job back ahead of every newer one, or ends it when it may not run again.
+--
+-- Fenced by attempt; with lapsed_only = 1 also by the lease, so that any dispatcher may reclaim for
+-- another. A spared attempt does not count towards max_attempts: the unit failed it, not the job.
+-- A job that was cancelled while it ran, or that ran out of attempts, is ended here; its gateway
+-- hears of it. The entry stays pending, under the consumer `requeued`, which keeps its place.
+--
+-- KEYS:    queue requeued job active leases idle_since reply dead events hungry woken units wake_prefix
+-- ARGV:    job_id attempt unit_name class now_ms alive_ms ttl_ms events_kept dead_kept max_attempts lapsed_only spared reason
+-- RETURNS: OK | DEAD | CANCELLED | SUPERSEDED | HELD
+local queue, requeued, job, active, leases, idle_since, reply, dead, events, hungry, woken, units,
+  wake_prefix = unpack(KEYS)
+local job_id, attempt, unit_name, class, now_ms, alive_ms, ttl_ms, events_kept, dead_kept, max_attempts,
+  lapsed_only, spared, reason = unpack(ARGV)
+
+local now = tonumber(now_ms)
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local seen = redis.call('HMGET', job, 'state', 'attempt', 'entry', 'submitted_ms', 'spared', 'cancel', 'unit')
+local running = seen[1] == 'running' and seen[2] == attempt and seen[7] == unit_name
+if lapsed_only == '1' then
+  local expires = redis.call('ZSCORE', leases, job_id)
+  if not expires or tonumber(expires) > now then
+    return { 'HELD' }
+  end
+elseif not running then
+  return { 'SUPERSEDED' }
+end
+
+if redis.call('ZREM', leases, job_id) == 1 then
+  redis.call('HINCRBY', active, class, -1)
+  if redis.call('ZCARD', leases) == 0 then
+    redis.call('SET', idle_since, now)
+  end
+end
+if not running then
+  return { 'SUPERSEDED' }
+end
+
+local spares = tonumber(seen[5] or 0)
+if spared == '1' then
+  spares = redis.call('HINCRBY', job, 'spared', 1)
+end
+local outcome
+if seen[6] then
+  outcome = 'cancelled'
+elseif tonumber(attempt) - spares >= tonumber(max_attempts) then
+  outcome = 'dead'
+end
+local function note(event)
+  redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event', event, 'job', job_id, 'class', class,
+    'unit', unit_name, 'attempt', attempt, 'reason', reason, 'at_ms', now)
+end
+if outcome then
+  redis.call('XACK', queue, 'units', seen[3])
+  redis.call('XDEL', queue, seen[3])
+  redis.call('HSET', job, 'state', 'finished', 'outcome', outcome, 'reason', reason, 'finished_ms', now)
+  redis.call('HDEL', job, 'body')
+  redis.call('PEXPIRE', job, ttl_ms)
+  redis.call('XADD', reply, 'NOMKSTREAM', '*', job_id .. ':' .. attempt .. ':end',
+    cjson.encode({ outcome = outcome, reason = reason }))
+  if outcome == 'dead' then
+    redis.call('XADD', dead, 'MAXLEN', '~', dead_kept, '*', 'job', job_id, 'class', class, 'unit', unit_name,
+      'attempt', attempt, 'reason', reason, 'at_ms', now)
+  end
+  note(outcome)
+  return { string.upper(outcome) }
+end
+
+redis.call('HSET', job, 'state', 'queued', 'reason', reason)
+redis.call('XCLAIM', queue, 'units', 'requeued', 0, seen[3], 'JUSTID')
+redis.call('ZADD', requeued, seen[4], job_id)
+note(lapsed_only == '1' and 'reclaimed' or 'requeued')
+for _ = 1, 8 do
+  local first = redis.call('ZPOPMIN', hungry)
+  if not first[1] then
+    break
+  end
+  if first[1] ~= unit_name and tonumber(redis.call('ZSCORE', units, first[1]) or 0) >= now - alive_ms then
+    redis.call('ZADD', woken, first[2], first[1])
+    redis.call('PEXPIRE', woken, 1000)
+    redis.call('RPUSH', wake_prefix .. first[1], 'claim')
+    redis.call('PEXPIRE', wake_prefix .. first[1], 60000)
+    break
+  end
+end
+return { 'OK' }

@@ -1,0 +1,73 @@
+#!lua
+-- submit: puts a job in its class's queue, once, and wakes one unit that can take it.
+--
+-- A second call with the same job id changes nothing, so a caller that lost the reply may ask again.
+-- How many units are woken does not grow with how many there are. A unit of the class's own role
+-- comes first; else an idle one of the other role, whose claim then decides whether it may.
+--
+-- KEYS:    queue requeued job hungry woken hungry_other woken_other units policy events wake_prefix
+-- ARGV:    job_id class now_ms alive_ms timeout_ms ttl_ms max_queue_depth events_kept tokens body [field value]...
+-- RETURNS: OK entry | EXISTS state | FULL depth | NOGROUP
+local queue, requeued, job, hungry, woken, hungry_other, woken_other, units, policy, events,
+  wake_prefix = unpack(KEYS)
+local job_id, class, now_ms, alive_ms, timeout_ms, ttl_ms, max_queue_depth, events_kept, tokens, body =
+  unpack(ARGV)
+
+local now = tonumber(now_ms)
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local state = redis.call('HGET', job, 'state')
+if state then
+  return { 'EXISTS', state }
+end
+local groups = redis.pcall('XINFO', 'GROUPS', queue)
+if groups.err or not groups[1] then
+  return { 'NOGROUP' }
+end
+local pending
+for i = 1, #groups[1], 2 do
+  if groups[1][i] == 'pending' then
+    pending = groups[1][i + 1]
+  end
+end
+local depth = redis.call('XLEN', queue) - pending + redis.call('ZCARD', requeued)
+local override = redis.call('HGET', policy, 'max_queue_depth_' .. class)
+if depth >= (tonumber(override) or tonumber(max_queue_depth)) then
+  return { 'FULL', depth }
+end
+
+local entry = redis.call('XADD', queue, '*', 'job', job_id, 'tokens', tokens, 'submitted_ms', now)
+redis.call('HSET', job, 'state', 'queued', 'class', class, 'attempt', 0, 'spared', 0, 'entry', entry,
+  'tokens', tokens, 'submitted_ms', now, 'deadline_ms', now + timeout_ms, 'body', body)
+for i = 11, #ARGV, 2 do
+  redis.call('HSET', job, ARGV[i], ARGV[i + 1])
+end
+redis.call('PEXPIRE', job, timeout_ms + ttl_ms)
+redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event', 'submitted', 'job', job_id,
+  'class', class, 'tokens', tokens, 'depth', depth, 'at_ms', now)
+
+-- Eight tries bound the loop: each failed one removes a unit that no longer lives.
+local function wake(from, to, only_idle)
+  for _ = 1, 8 do
+    local first = redis.call('ZRANGE', from, 0, 0, 'WITHSCORES')
+    if not first[1] or (only_idle and tonumber(first[2]) >= 0) then
+      return false
+    end
+    redis.call('ZREM', from, first[1])
+    if tonumber(redis.call('ZSCORE', units, first[1]) or 0) >= now - alive_ms then
+      redis.call('ZADD', to, first[2], first[1])
+      redis.call('PEXPIRE', to, 1000)
+      redis.call('RPUSH', wake_prefix .. first[1], 'claim')
+      redis.call('PEXPIRE', wake_prefix .. first[1], 60000)
+      return true
+    end
+  end
+  return false
+end
+if not wake(hungry, woken, false) then
+  wake(hungry_other, woken_other, true)
+end
+return { 'OK', entry }

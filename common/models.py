@@ -1,0 +1,189 @@
+"""The shapes that pass between the store and the processes."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from common.keys import JobClass
+
+Outcome = Literal["ok", "failed", "cancelled", "expired", "dead"]
+"""How a job ended.
+
+ok: answered, whatever the unit said; failed: the unit was lost; cancelled: nobody listens any more;
+expired: its deadline passed; dead: it ran out of attempts.
+"""
+
+Why = Literal["own", "requeued", "stolen", "borrowed", "starved"]
+"""What made a claim take a job."""
+
+PartKind = Literal["head", "chunk", "end"]
+"""A part of an answer: status and headers (JSON), body bytes, and how it ended (JSON)."""
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job as a gateway submits it; `body` goes to the unit as it is."""
+
+    id: str
+    job_class: JobClass
+    tokens: int
+    gateway: str
+    route: str
+    stream: bool
+    body: bytes
+    owner: str = ""
+    timeout_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What became of a submit: accepted, seen before (`state`), or refused (`depth`)."""
+
+    status: Literal["accepted", "exists", "full"]
+    state: str = ""
+    depth: int = 0
+
+
+@dataclass(frozen=True)
+class ClaimedJob:
+    """A job in the hands of a unit, for one attempt; times are Redis's clock."""
+
+    id: str
+    job_class: JobClass
+    attempt: int
+    why: Why
+    submitted_ms: int
+    claimed_ms: int
+    deadline_ms: int
+    gateway: str
+    route: str
+    stream: bool
+    body: bytes = field(repr=False)
+
+    @property
+    def queue_ms(self) -> int:
+        return self.claimed_ms - self.submitted_ms
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim's answer.
+
+    `wait_s`: ask again after so long; None when only a wake-up can bring work.
+    """
+
+    role: JobClass
+    jobs: tuple[ClaimedJob, ...] = ()
+    wait_s: float | None = None
+    draining: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of an answer on its way to a gateway."""
+
+    job: str
+    attempt: int
+    kind: PartKind
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Relay:
+    """Parts for one gateway; at most one of each kind for a job."""
+
+    gateway: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Relayed:
+    """Which jobs' attempts may write no more, and whether the gateway is gone."""
+
+    gone: bool
+    superseded: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The one outcome of an attempt, with the last parts of its answer."""
+
+    job: str
+    attempt: int
+    job_class: JobClass
+    gateway: str
+    outcome: Outcome
+    status: int = 0
+    reason: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one round trip of a dispatcher brought back."""
+
+    relayed: tuple[Relayed, ...]
+    finished: tuple[str, ...]
+    claim: Claim | None
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease as another dispatcher sees it."""
+
+    job: str
+    attempt: int
+    job_class: JobClass
+
+
+@dataclass(frozen=True)
+class Wake:
+    """A message to a unit's dispatcher: claim now, or abort a job's attempt."""
+
+    kind: Literal["claim", "cancel"]
+    job: str = ""
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class UnitView:
+    """A unit as the pool sees it. `idle_s` is None while it has a job or was never registered."""
+
+    name: str
+    role: JobClass
+    alive: bool
+    draining: bool
+    short: int
+    long: int
+    idle_s: float | None = None
+    heartbeat_s: float | None = None
+    url: str = ""
+    models: tuple[str, ...] = ()
+    limit_short: int = 0
+    limit_long: int = 0
+    health: str = ""
+    reported: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def in_flight(self) -> int:
+        return self.short + self.long
+
+
+@dataclass(frozen=True)
+class QueueView:
+    """A class's queue. `taken` counts entries ever given to a unit; its growth is the drain."""
+
+    depth: int
+    oldest_s: float | None
+    taken: int
+
+
+@dataclass(frozen=True)
+class PoolView:
+    """All that a policy or a page needs to know of a pool at one moment (Redis's clock)."""
+
+    now_ms: int
+    units: tuple[UnitView, ...]
+    queues: dict[JobClass, QueueView]
+    overrides: dict[str, str]

@@ -1,0 +1,257 @@
+"""Every change of a pool's state, as a typed method: one method calls one script.
+
+All methods raise `RedisUnavailable` when Redis is away. Then a change may or may not have happened;
+`submit`, `register`, `finish`, `requeue`, `cancel` and `renew` may simply be called again.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from common.calls import Calls, ms
+from common.connection import Connection
+from common.keys import JobClass
+from common.models import (
+    Claim,
+    ClaimedJob,
+    Finish,
+    Lease,
+    NewJob,
+    Part,
+    Relay,
+    Relayed,
+    Submitted,
+    Turn,
+    Wake,
+    Why,
+)
+from common.policy import Policy
+from common.scripts import Arg
+from common.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def _text(reply: Any) -> str:
+    return reply.decode() if isinstance(reply, bytes) else str(reply)
+
+
+class Store:
+    """The state of one pool. `now_ms` replaces Redis's clock, for tests and simulations."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: Settings,
+        now_ms: Callable[[], int] | None = None,
+    ) -> None:
+        self._calls = Calls(connection.scripts, settings, now_ms)
+        self.keys = self._calls.keys
+        self._connection = connection
+        self._settings = settings
+
+    # Units
+
+    async def register(self, unit: str, fields: Mapping[str, Arg]) -> JobClass:
+        """Beat a unit's heart; answers its role. Makes its keys and the groups when missing."""
+        _, role, groups_made = await self._connection.run(self._calls.register(unit, fields))
+        if groups_made:
+            log.warning("made consumer groups pool=%s groups=%s", self.keys.pool, groups_made)
+        return cast("JobClass", _text(role))
+
+    async def leave(self, unit: str) -> int:
+        """Take a unit off the list; answers how many jobs it still holds."""
+        status, *held = await self._connection.run(self._calls.leave(unit))
+        return int(held[0]) if status == b"HELD" else 0
+
+    async def set_draining(self, unit: str, draining: bool) -> None:  # noqa: FBT001  # two states of one field
+        await self._connection.command("HSET", self.keys.unit(unit), "draining", int(draining))
+
+    # Jobs, from the gateway's side
+
+    async def submit(self, job: NewJob, policy: Policy | None = None) -> Submitted:
+        """Queue a job once and wake one unit that can take it."""
+        call = self._calls.submit(job, policy or self._settings)
+        status, *more = await self._connection.run(call)
+        if status == b"NOGROUP":
+            await self._make_groups()
+            return await self.submit(job, policy)
+        if status == b"EXISTS":
+            return Submitted("exists", state=_text(more[0]))
+        if status == b"FULL":
+            return Submitted("full", depth=int(more[0]))
+        return Submitted("accepted")
+
+    async def cancel(self, job: str, job_class: JobClass, gateway: str, reason: str) -> str:
+        """End a waiting job, or ask its unit to abort it: OK, ASKED, FINISHED or UNKNOWN."""
+        call = self._calls.cancel(job, job_class, gateway, reason)
+        return _text((await self._connection.run(call))[0])
+
+    async def keep_replies(self, gateway: str) -> None:
+        """Make a gateway's reply stream, or keep it for `alive_s` more: it says that it lives."""
+        reply = self.keys.reply(gateway)
+        made, _ = await self._connection.commands(
+            [["EXISTS", reply], ["PEXPIRE", reply, ms(self._settings.alive_s)]]
+        )
+        if not made:
+            await self._connection.commands(
+                [
+                    ["XADD", reply, "*", "opened", gateway],
+                    ["PEXPIRE", reply, ms(self._settings.alive_s)],
+                ]
+            )
+
+    async def drop_replies(self, gateway: str) -> None:
+        """Remove a gateway's reply stream: nobody listens any more."""
+        await self._connection.command("DEL", self.keys.reply(gateway))
+
+    async def read_replies(
+        self, gateway: str, after: str, wait_s: float
+    ) -> tuple[str, list[list[Part]]]:
+        """Wait for batches after an entry id; answers the last id and the batches in order."""
+        reply = self.keys.reply(gateway)
+        read = await self._connection.block(
+            "XREAD", "COUNT", 256, "BLOCK", ms(wait_s), "STREAMS", reply, after
+        )
+        if not read:
+            return after, []
+        entries = read[0][1]
+        return _text(entries[-1][0]), [_parts(fields) for _, fields in entries]
+
+    async def trim_replies(self, gateway: str, upto: str) -> None:
+        """Forget the batches before an entry id."""
+        await self._connection.command("XTRIM", self.keys.reply(gateway), "MINID", upto)
+
+    # Jobs, from the dispatcher's side
+
+    async def claim(self, unit: str, policy: Policy | None = None) -> Claim:
+        """Take up to the unit's free slots."""
+        turn = await self.turn(unit, claim=True, policy=policy)
+        if turn.claim is None:
+            raise RuntimeError("a turn with a claim answers it")
+        return turn.claim
+
+    async def turn(
+        self,
+        unit: str,
+        *,
+        relays: Sequence[Relay] = (),
+        finishes: Sequence[Finish] = (),
+        claim: bool = False,
+        policy: Policy | None = None,
+    ) -> Turn:
+        """Relay, then finish, then claim: all that a dispatcher has to say, in one round trip."""
+        calls = [self._calls.relay(relay) for relay in relays]
+        calls += [self._calls.finish(unit, finish) for finish in finishes]
+        if claim:
+            calls.append(self._calls.claim(unit, policy or self._settings))
+        replies = await self._connection.run_many(calls)
+        relayed = tuple(
+            Relayed(reply[0] == b"GONE", tuple(_text(job) for job in reply[1:]))
+            for reply in replies[: len(relays)]
+        )
+        finished = tuple(_text(reply[0]) for reply in replies[len(relays) :][: len(finishes)])
+        return Turn(relayed, finished, await self._claimed(unit, replies[-1]) if claim else None)
+
+    async def renew(self, unit: str, held: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+        """Extend the leases of (job, attempt) pairs; answers the jobs that are superseded."""
+        _, *superseded = await self._connection.run(self._calls.renew(unit, held))
+        return tuple(_text(job) for job in superseded)
+
+    async def requeue(
+        self,
+        unit: str,
+        lease: Lease,
+        gateway: str,
+        reason: str,
+        *,
+        spared: bool = False,
+        lapsed_only: bool = False,
+    ) -> str:
+        """Give a job back: OK, DEAD, CANCELLED, SUPERSEDED or (lapsed_only) HELD."""
+        call = self._calls.requeue(
+            unit, lease, gateway, reason, spared=spared, lapsed_only=lapsed_only
+        )
+        return _text((await self._connection.run(call))[0])
+
+    async def read_wakes(self, unit: str, wait_s: float) -> list[Wake]:
+        """Wait for messages to a unit's dispatcher; empty after wait_s."""
+        key = self.keys.wake(unit)
+        first = await self._connection.block("BLPOP", key, wait_s)
+        if not first:
+            return []
+        more = await self._connection.command("LPOP", key, 1000)
+        return [_wake(_text(message)) for message in [first[1], *(more or [])]]
+
+    # Roles
+
+    async def lead(self, scaler: str, ttl_s: float) -> str | None:
+        """Take or keep the leadership; answers None, or who leads instead."""
+        status, *holder = await self._connection.run(self._calls.lead(scaler, ttl_s))
+        return None if status == b"LEADER" else _text(holder[0])
+
+    async def resign(self, scaler: str) -> None:
+        """Give up the leadership, if this scaler has it."""
+        if await self.lead(scaler, 0.001) is None:
+            log.info("resigned scaler=%s", scaler)
+
+    async def flip(
+        self, scaler: str, unit: str, to: JobClass, reason: str, policy: Policy | None = None
+    ) -> str:
+        """Change a unit's role; answers OK or which guard refused."""
+        call = self._calls.flip(scaler, unit, to, reason, policy or self._settings)
+        return _text((await self._connection.run(call))[0])
+
+    async def _claimed(self, unit: str, reply: list[Any]) -> Claim:
+        status, *more = reply
+        if status == b"DRAINING":
+            return Claim(role="short", draining=True)
+        if status == b"NOGROUP":
+            await self._make_groups()
+            return await self.claim(unit)
+        role, wait_ms, *jobs = more
+        return Claim(
+            role=cast("JobClass", _text(role)),
+            jobs=tuple(_claimed_job(job) for job in jobs),
+            wait_s=None if int(wait_ms) < 0 else int(wait_ms) / 1000,
+        )
+
+    async def _make_groups(self) -> None:
+        log.warning("making missing consumer groups pool=%s", self.keys.pool)
+        for queue in self._calls.queue_keys().values():
+            await self._connection.make_group(queue)
+
+
+def _claimed_job(reply: list[Any]) -> ClaimedJob:
+    job, job_class, attempt, why, submitted, now, deadline, gateway, route, stream, body = reply
+    return ClaimedJob(
+        id=_text(job),
+        job_class=cast("JobClass", _text(job_class)),
+        attempt=int(attempt),
+        why=cast("Why", _text(why)),
+        submitted_ms=int(submitted),
+        claimed_ms=int(now),
+        deadline_ms=int(deadline),
+        gateway=_text(gateway),
+        route=_text(route),
+        stream=stream == b"1",
+        body=body,
+    )
+
+
+def _parts(fields: Mapping[bytes, bytes]) -> list[Part]:
+    parts = []
+    for name, content in fields.items():
+        job, colon, tail = _text(name).partition(":")
+        if colon:
+            attempt, _, kind = tail.partition(":")
+            parts.append(Part(job, int(attempt), cast("Any", kind), content))
+    return parts
+
+
+def _wake(message: str) -> Wake:
+    kind, _, tail = message.partition(":")
+    if kind != "cancel":
+        return Wake("claim")
+    job, _, attempt = tail.partition(":")
+    return Wake("cancel", job, int(attempt))

@@ -1,0 +1,208 @@
+"""Reads of a pool's state: for the scaler's decisions, the gateway's answers and people's eyes.
+
+A view is several reads in few round trips, not one atomic step; what needs atomicity is a script.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from common.connection import Connection
+from common.keys import CLASSES, GROUP, JobClass, Keys
+from common.models import Lease, PoolView, QueueView, UnitView
+from common.settings import Settings
+
+_KNOWN_UNIT_FIELDS = {"url", "models", "limit_short", "limit_long", "draining", "health"}
+_POSITIONS_READ = 1000
+
+
+def _texts(reply: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(): value.decode(errors="replace") for name, value in reply.items()}
+
+
+class Views:
+    """Typed reads of one pool. All raise `RedisUnavailable`."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self.keys = Keys(settings.pool)
+        self._connection = connection
+        self._alive_ms = settings.alive_s * 1000
+
+    async def pool(self) -> PoolView:
+        """The pool now. Queues that nobody made yet count as empty."""
+        heartbeats, overrides, now = await self._connection.commands(
+            [
+                ["ZRANGE", self.keys.units, 0, -1, "WITHSCORES"],
+                ["HGETALL", self.keys.policy],
+                ["TIME"],
+            ]
+        )
+        now_ms = now[0] * 1000 + now[1] // 1000
+        beats = {name.decode(): int(float(score)) for name, score in _pairs(heartbeats)}
+        return PoolView(
+            now_ms=now_ms,
+            units=await self._units(beats, now_ms),
+            queues={name: await self.queue(name, now_ms) for name in CLASSES},
+            overrides=_texts(overrides),
+        )
+
+    async def overrides(self) -> dict[str, str]:
+        """The live overrides of the policy."""
+        return _texts(await self._connection.command("HGETALL", self.keys.policy))
+
+    async def depth(self, job_class: JobClass) -> int:
+        """Jobs submitted and not claimed."""
+        return (await self.queue(job_class, 0)).depth
+
+    async def queue(self, job_class: JobClass, now_ms: int) -> QueueView:
+        """A class's queue; `oldest_s` is how long its oldest job has waited at now_ms."""
+        key = self.keys.queue(job_class)
+        requeued = self.keys.requeued(job_class)
+        exists, length, again = await self._connection.commands(
+            [["EXISTS", key], ["XLEN", key], ["ZRANGE", requeued, 0, 0, "WITHSCORES"]]
+        )
+        if not exists:
+            return QueueView(depth=0, oldest_s=None, taken=0)
+        group = await self._group(key)
+        if group is None:
+            return QueueView(depth=length, oldest_s=None, taken=0)
+        returned, first = await self._connection.commands(
+            [
+                ["ZCARD", requeued],
+                ["XRANGE", key, f"({group['last']}", "+", "COUNT", 1],
+            ]
+        )
+        oldest_ms = [int(float(score)) for _, score in _pairs(again)]
+        oldest_ms += [int(fields[b"submitted_ms"]) for _, fields in first]
+        return QueueView(
+            depth=max(0, length - group["pending"] + returned),
+            oldest_s=max(0.0, (now_ms - min(oldest_ms)) / 1000) if oldest_ms else None,
+            taken=group["read"],
+        )
+
+    async def job(self, job: str) -> dict[str, str]:
+        """All fields of a job but its body; empty when it is not known."""
+        fields = await self._connection.command("HGETALL", self.keys.job(job))
+        return _texts({name: value for name, value in fields.items() if name != b"body"})
+
+    async def position(self, job_class: JobClass, entry: str) -> int | None:
+        """How many jobs of its class a waiting entry has before it; None beyond the first 1,000."""
+        key = self.keys.queue(job_class)
+        group = await self._group(key)
+        if group is None:
+            return None
+        returned, ahead = await self._connection.commands(
+            [
+                ["ZCARD", self.keys.requeued(job_class)],
+                ["XRANGE", key, f"({group['last']}", entry, "COUNT", _POSITIONS_READ],
+            ]
+        )
+        ids = [name.decode() for name, _ in ahead]
+        return returned + ids.index(entry) if entry in ids else None
+
+    async def requeued_before(self, job_class: JobClass, job: str) -> int | None:
+        """How many requeued jobs of its class come before this requeued one."""
+        rank = await self._connection.command("ZRANK", self.keys.requeued(job_class), job)
+        return None if rank is None else int(rank)
+
+    async def events(
+        self, since: str = "-", upto: str = "+", count: int = 1000
+    ) -> list[dict[str, str]]:
+        """Events in order, each with its entry id under `id`."""
+        entries = await self._connection.command(
+            "XRANGE", self.keys.events, since, upto, "COUNT", count
+        )
+        return [{"id": name.decode()} | _texts(fields) for name, fields in entries]
+
+    async def silent_units(self, now_ms: int) -> list[str]:
+        """Units whose last heartbeat is too long ago, known and perhaps still holding leases."""
+        names = await self._connection.command(
+            "ZRANGEBYSCORE", self.keys.units, "-inf", f"({now_ms - self._alive_ms:.0f}"
+        )
+        return [name.decode() for name in names]
+
+    async def lapsed(self, unit: str, now_ms: int) -> list[tuple[Lease, str]]:
+        """Leases of a unit that ran out, each with its job's gateway."""
+        names = await self._connection.command(
+            "ZRANGEBYSCORE", self.keys.leases(unit), "-inf", now_ms, "LIMIT", 0, 256
+        )
+        return await self._leases([name.decode() for name in names])
+
+    async def held(self, unit: str) -> list[tuple[Lease, str]]:
+        """All leases of a unit, each with its job's gateway."""
+        names = await self._connection.command("ZRANGE", self.keys.leases(unit), 0, -1)
+        return await self._leases([name.decode() for name in names])
+
+    async def now_ms(self) -> int:
+        """Redis's clock."""
+        seconds, micros = await self._connection.command("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def ping(self) -> None:
+        """Ask Redis whether it is there."""
+        await self._connection.command("PING")
+
+    async def _leases(self, jobs: list[str]) -> list[tuple[Lease, str]]:
+        replies = await self._connection.commands(
+            [["HMGET", self.keys.job(job), "attempt", "class", "gateway"] for job in jobs]
+        )
+        return [
+            (
+                Lease(job, int(attempt or 0), cast("JobClass", (job_class or b"short").decode())),
+                (gateway or b"").decode(),
+            )
+            for job, (attempt, job_class, gateway) in zip(jobs, replies, strict=True)
+        ]
+
+    async def _group(self, queue: str) -> dict[str, Any] | None:
+        # redis-py parses the reply into one dict a group; a missing stream has none.
+        groups = await self._connection.groups(queue)
+        for group in groups:
+            if group["name"] == GROUP.encode():
+                return {
+                    "pending": int(group["pending"]),
+                    "last": group["last-delivered-id"].decode(),
+                    "read": int(group.get("entries-read") or 0),
+                }
+        return None
+
+    async def _units(self, beats: dict[str, int], now_ms: int) -> tuple[UnitView, ...]:
+        if not beats:
+            return ()
+        names = sorted(beats)
+        commands: list[list[Any]] = []
+        for name in names:
+            commands += [
+                ["GET", self.keys.role(name)],
+                ["HMGET", self.keys.active(name), "short", "long"],
+                ["GET", self.keys.idle_since(name)],
+                ["HGETALL", self.keys.unit(name)],
+            ]
+        replies = await self._connection.commands(commands)
+        return tuple(
+            self._unit(name, now_ms, beats[name], replies[4 * i : 4 * i + 4])
+            for i, name in enumerate(names)
+        )
+
+    def _unit(self, name: str, now_ms: int, beat_ms: int, replies: list[Any]) -> UnitView:
+        role, (short, long), idle_since, fields = replies
+        known = _texts(fields)
+        return UnitView(
+            name=name,
+            role=cast("JobClass", role.decode() if role else "short"),
+            alive=now_ms - beat_ms <= self._alive_ms,
+            draining=known.get("draining") == "1",
+            short=int(short or 0),
+            long=int(long or 0),
+            idle_s=max(0.0, (now_ms - int(idle_since)) / 1000) if idle_since else None,
+            heartbeat_s=max(0.0, (now_ms - beat_ms) / 1000) if beat_ms else None,
+            url=known.get("url", ""),
+            models=tuple(filter(None, known.get("models", "").split("\n"))),
+            limit_short=int(known.get("limit_short", 0)),
+            limit_long=int(known.get("limit_long", 0)),
+            health=known.get("health", ""),
+            reported={key: known[key] for key in known.keys() - _KNOWN_UNIT_FIELDS},
+        )
+
+
+def _pairs(reply: list[Any]) -> list[tuple[bytes, bytes]]:
+    return list(zip(reply[::2], reply[1::2], strict=True))
