@@ -148,12 +148,16 @@ class Calls:
         }
         return self._call("flip", keys, args)
 
-    def relay(self, relay: Relay) -> Call:
-        keys = {"reply": self.keys.reply(relay.gateway), "job_prefix": self.keys.job("")}
+    def relay(self, unit: str, relay: Relay) -> Call:
+        keys = self._unit_keys(unit, "unit") | {
+            "reply": self.keys.reply(relay.gateway),
+            "job_prefix": self.keys.job(""),
+        }
+        args: dict[str, Arg] = {"run": relay.run, "number": relay.number}
         rest: list[Arg] = []
         for part in relay.parts:
             rest += (part.job, part.attempt, part.kind, part.content)
-        return self._call("relay", keys, {}, rest)
+        return self._call("relay", keys, args, rest)
 
     def finish(self, unit: str, finish: Finish) -> Call:
         keys = self._unit_keys(unit, "active", "leases", "idle_since") | {

@@ -30,6 +30,11 @@ class Backoff:
         self._longest_s = longest_s
         self._failures = 0
 
+    @property
+    def tried(self) -> bool:
+        """Whether there was a failure since the last success."""
+        return self._failures > 0
+
     def succeeded(self) -> None:
         self._failures = 0
 
@@ -57,6 +62,14 @@ async def run_duty(
     every_s: float = 0.0,
 ) -> None:
     """Call `step` until `stop`, every_s apart (0: at once, for steps that wait themselves)."""
+    while not stop.is_set():
+        await run_once(name, step, stop)
+        if every_s:
+            await sleep_or_stop(stop, every_s)
+
+
+async def run_once(name: str, step: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Call `step` until Redis lets it end, or until `stop`."""
     backoff = Backoff()
     while not stop.is_set():
         try:
@@ -67,6 +80,4 @@ async def run_duty(
             log.warning("redis away duty=%s wait_s=%.2f error=%s", name, wait_s, outage)
             await sleep_or_stop(stop, wait_s)
         else:
-            backoff.succeeded()
-            if every_s:
-                await sleep_or_stop(stop, every_s)
+            return

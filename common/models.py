@@ -89,10 +89,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Relay:
-    """Parts for one gateway; at most one of each kind for a job."""
+    """Parts for one gateway; at most one of each kind for a job.
+
+    `number` grows with every relay of one `run` of a dispatcher: a relay sent twice counts once.
+    0 is not numbered.
+    """
 
     gateway: str
     parts: tuple[Part, ...]
+    run: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -75,7 +75,9 @@ class Server(uvicorn.Server):
 
 
 def admin_app(
-    ready: Callable[[], bool], extra: dict[str, Callable[[], Any]] | None = None
+    ready: Callable[[], bool],
+    extra: dict[str, Callable[[], Any]] | None = None,
+    registry: CollectorRegistry = REGISTRY,
 ) -> Starlette:
     """`/healthz`, `/readyz` and `/metrics`; `extra` gives JSON pages."""
 
@@ -88,7 +90,7 @@ def admin_app(
         return JSONResponse({"status": "not ready"}, status_code=503)
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
     for path, page in (extra or {}).items():

@@ -141,7 +141,7 @@ class Store:
         policy: Policy | None = None,
     ) -> Turn:
         """Relay, then finish, then claim: all that a dispatcher has to say, in one round trip."""
-        calls = [self._calls.relay(relay) for relay in relays]
+        calls = [self._calls.relay(unit, relay) for relay in relays]
         calls += [self._calls.finish(unit, finish) for finish in finishes]
         if claim:
             calls.append(self._calls.claim(unit, policy or self._settings))

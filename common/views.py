@@ -11,7 +11,10 @@ from common.keys import CLASSES, GROUP, JobClass, Keys
 from common.models import Lease, PoolView, QueueView, UnitView
 from common.settings import Settings
 
-_KNOWN_UNIT_FIELDS = {"url", "models", "limit_short", "limit_long", "draining", "health"}
+_KNOWN_UNIT_FIELDS = {
+    *("url", "models", "limit_short", "limit_long", "draining", "health"),
+    *("relay_run", "relay_number"),
+}
 _POSITIONS_READ = 1000
 
 

@@ -3,13 +3,14 @@
 --
 -- Each part is fenced: one whose attempt is not the running one is left out, and its job is named
 -- in the reply. The stream exists exactly as long as its gateway lives; without it nothing is kept.
--- The parts of one job in one batch have different kinds, so that a batch reads as a map.
+-- The parts of one job in one batch have different kinds, so that a batch reads as a map. A caller
+-- that lost the reply sends the batch again with the same number: it is appended once (0: unnumbered).
 --
--- KEYS:    reply job_prefix
--- ARGV:    now_ms [job attempt kind part]...
+-- KEYS:    reply unit job_prefix
+-- ARGV:    now_ms run number [job attempt kind part]...
 -- RETURNS: OK superseded_job ... | GONE superseded_job ...
-local reply, job_prefix = unpack(KEYS)
-local now_ms = unpack(ARGV)
+local reply, unit, job_prefix = unpack(KEYS)
+local now_ms, run, number = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -17,10 +18,18 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+if number ~= '0' then
+  local last_run, last_number = unpack(redis.call('HMGET', unit, 'relay_run', 'relay_number'))
+  if last_run == run and tonumber(number) <= tonumber(last_number) then
+    return { 'OK' }
+  end
+  redis.call('HSET', unit, 'relay_run', run, 'relay_number', number)
+end
+
 local superseded = {}
 local running = {}
 local batch = { reply, 'NOMKSTREAM', '*' }
-for i = 2, #ARGV, 4 do
+for i = 4, #ARGV, 4 do
   local id, attempt, kind, part = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local job = job_prefix .. id
   if running[id] == nil then

@@ -1,0 +1,48 @@
+"""Starts a dispatcher: `python -m dispatcher --unit unit-1 --url http://127.0.0.1:8001`."""
+
+import argparse
+import asyncio
+import sys
+
+import uvloop
+from pydantic import ValidationError
+
+from common.connection import BadRedisUrl, Connection
+from common.server import PortTaken, listen, start_logging, stop_on_signals
+from dispatcher.service import Service
+from dispatcher.settings import DispatcherSettings
+
+
+def main() -> int:
+    options = _options()
+    given = {"unit": options.unit, "unit_url": options.url}
+    try:
+        settings = DispatcherSettings(**{key: val for key, val in given.items() if val is not None})
+        start_logging(settings.log_level)
+        connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
+        listener = listen(options.host, options.port)
+    except (ValidationError, BadRedisUrl, PortTaken) as error:
+        print(f"dispatcher: {error}", file=sys.stderr)
+        return 1
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        stop_on_signals(stop)
+        await Service(settings, connection).run(stop, listener)
+        await connection.aclose()
+
+    uvloop.run(run())
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m dispatcher", description=__doc__)
+    parser.add_argument("--unit", help="name of the unit (ADASPLIT_UNIT)")
+    parser.add_argument("--url", help="base URL of the unit (ADASPLIT_UNIT_URL)")
+    parser.add_argument("--host", default="127.0.0.1", help="address of /healthz and /metrics")
+    parser.add_argument("--port", type=int, default=9101, help="port of /healthz and /metrics")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

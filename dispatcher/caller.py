@@ -1,0 +1,225 @@
+"""The caller: one attempt of one job at the unit, from the request to the outcome."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import httpx
+import orjson
+
+from common.connection import RedisUnavailable
+from common.duty import Backoff
+from common.models import ClaimedJob, Finish, Lease, Outcome, Part
+from common.store import Store
+from dispatcher.forwarder import Forwarder
+from dispatcher.health import UnitHealth
+from dispatcher.metrics import Metrics
+from dispatcher.running import RunningJob, RunningJobs
+from dispatcher.settings import DispatcherSettings
+from dispatcher.unit_client import UnitClient, UnitFault, content_type, usage
+
+log = logging.getLogger(__name__)
+
+_TAIL_BYTES = 4096
+_TOO_MANY = 429
+_SERVER_ERROR = 500
+_OK = 200
+
+
+class Caller:
+    """Runs attempts. Whatever happens, an attempt ends in one finish, one requeue, or superseded.
+
+    `spawn` starts a task and keeps it: the service puts its TaskGroup there, so that a mistake in
+    an attempt ends the process.
+    """
+
+    def __init__(
+        self,
+        client: UnitClient,
+        store: Store,
+        forwarder: Forwarder,
+        running: RunningJobs,
+        health: UnitHealth,
+        metrics: Metrics,
+        settings: DispatcherSettings,
+    ) -> None:
+        self.spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = asyncio.create_task
+        self._client = client
+        self._store = store
+        self._forwarder = forwarder
+        self._running = running
+        self._health = health
+        self._metrics = metrics
+        self._settings = settings
+
+    def start(self, job: ClaimedJob) -> None:
+        """Run an attempt in a task of its own, which the running jobs keep."""
+        running = self._running.add(job)
+        running.task = self.spawn(self._attempt(running))
+        self._metrics.claimed(job.job_class, job.why, job.queue_ms / 1000)
+        self._metrics.running(len(self._running))
+
+    async def _attempt(self, running: RunningJob) -> None:
+        running.started = True
+        try:
+            if running.abort_reason is None:
+                await self._until_outcome(running)
+            else:
+                await self._aborted(running)
+        finally:
+            self._running.remove(running)
+            self._metrics.running(len(self._running))
+
+    async def _until_outcome(self, running: RunningJob) -> None:
+        job = running.job
+        try:
+            async with asyncio.timeout((job.deadline_ms - job.claimed_ms) / 1000):
+                await self._call(running)
+        except TimeoutError:
+            self._finish(job, "expired", reason="deadline passed while running")
+        except UnitFault as fault:
+            await self._failed(running, fault)
+        except asyncio.CancelledError:
+            if running.abort_reason is None:
+                raise
+            await self._aborted(running)
+
+    async def _call(self, running: RunningJob) -> None:
+        job = running.job
+        # The first byte of an answer that is not streamed comes when all is done: no limit then.
+        silence = _Silence(self._settings.first_byte_timeout_s if job.stream else None)
+        try:
+            async with (
+                asyncio.timeout(silence.limit_s) as silence.timeout,
+                self._client.post(job.route, job.body, job.id) as answer,
+            ):
+                if answer.status_code == _TOO_MANY or answer.status_code >= _SERVER_ERROR:
+                    raise UnitFault("status", f"the unit said {answer.status_code}")
+                self._health.answered()
+                if job.stream and answer.status_code == _OK:
+                    await self._stream(running, answer, silence)
+                else:
+                    await self._whole(job, answer)
+        except TimeoutError as error:
+            raise UnitFault("silent", f"no byte for {silence.limit_s:g} s") from error
+
+    async def _whole(self, job: ClaimedJob, answer: httpx.Response) -> None:
+        body = b"".join([chunk async for chunk in answer.aiter_raw()])
+        head = self._head(job, answer)
+        self._finish(job, "ok", status=answer.status_code, tail=body, answer=(head, body))
+
+    async def _stream(
+        self, running: RunningJob, answer: httpx.Response, silence: "_Silence"
+    ) -> None:
+        job = running.job
+        tail = b""
+        async for chunk in answer.aiter_raw():
+            silence.broken(self._settings.between_chunk_timeout_s)
+            if not running.sent:
+                running.sent = True
+                self._forwarder.put(job, "head", self._head(job, answer))
+            self._forwarder.put(job, "chunk", chunk)
+            tail = (tail + chunk)[-_TAIL_BYTES:]
+        if b"data: [DONE]" not in tail:
+            raise UnitFault("cut short", "the stream ended without [DONE]")
+        self._finish(job, "ok", status=answer.status_code, tail=tail)
+
+    def _head(self, job: ClaimedJob, answer: httpx.Response) -> bytes:
+        return orjson.dumps(
+            {
+                "status": answer.status_code,
+                "content_type": content_type(answer.headers),
+                "unit": self._settings.unit,
+                "queue_ms": job.queue_ms,
+                "attempt": job.attempt,
+            }
+        )
+
+    async def _failed(self, running: RunningJob, fault: UnitFault) -> None:
+        self._metrics.fault(fault.kind)
+        log.warning("unit failed job=%s fault=%s error=%s", running.job.id, fault.kind, fault)
+        if fault.kind != "cut short":
+            self._health.fault(str(fault))
+        if running.sent:
+            self._finish(running.job, "failed", reason=str(fault))
+        else:
+            await self.give_back(running.job, str(fault), spared=False)
+
+    async def _aborted(self, running: RunningJob) -> None:
+        job, reason = running.job, running.abort_reason
+        self._metrics.aborted(str(reason))
+        if reason in {"cancelled", "gateway gone"}:
+            self._finish(job, "cancelled", reason=str(reason))
+        elif reason == "drained" and running.sent:
+            self._finish(job, "failed", reason="the dispatcher stopped")
+        elif reason == "drained":
+            await self.give_back(job, "the dispatcher stopped", spared=True)
+
+    async def give_back(self, job: ClaimedJob, reason: str, *, spared: bool) -> None:
+        """Requeue an attempt that has sent nothing; asks until Redis answers."""
+        lease = Lease(job.id, job.attempt, job.job_class)
+        backoff = Backoff()
+        while True:
+            try:
+                await self._store.requeue(
+                    self._settings.unit, lease, job.gateway, reason, spared=spared
+                )
+            except RedisUnavailable:
+                await asyncio.sleep(backoff.failed())
+            else:
+                break
+        self._metrics.requeued("drained" if spared else "unit failed")
+        self._forwarder.ask_claim()
+
+    def _finish(
+        self,
+        job: ClaimedJob,
+        outcome: Outcome,
+        *,
+        status: int = 0,
+        reason: str = "",
+        tail: bytes = b"",
+        answer: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        prompt_tokens, completion_tokens = usage(tail)
+        end = {
+            "outcome": outcome,
+            "reason": reason,
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+        }
+        parts = [Part(job.id, job.attempt, "end", orjson.dumps(end))]
+        if answer:
+            head, body = answer
+            whole = [Part(job.id, job.attempt, "head", head)]
+            parts = [*whole, Part(job.id, job.attempt, "chunk", body), *parts]
+        self._forwarder.finish(
+            Finish(
+                job=job.id,
+                attempt=job.attempt,
+                job_class=job.job_class,
+                gateway=job.gateway,
+                outcome=outcome,
+                status=status,
+                reason=reason,
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+                parts=tuple(parts),
+            )
+        )
+
+
+class _Silence:
+    """How long the unit may say nothing; one timer, moved rarely, serves a whole answer."""
+
+    def __init__(self, limit_s: float | None) -> None:
+        self.limit_s = limit_s
+        self.timeout: asyncio.Timeout | None = None
+
+    def broken(self, next_limit_s: float) -> None:
+        """A byte came. The timer moves only when half of its time is gone: chunks are many."""
+        self.limit_s = next_limit_s
+        now = asyncio.get_running_loop().time()
+        if self.timeout and (self.timeout.when() or 0) - now < next_limit_s / 2:
+            self.timeout.reschedule(now + next_limit_s)

@@ -1,0 +1,67 @@
+"""The claimer: decides when to claim, and starts what was claimed.
+
+It claims when a wake-up comes, when a slot was freed (the forwarder does that in the same turn),
+when the last claim said to ask again, and now and then in case a wake-up was lost.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from common.models import Claim
+from dispatcher.caller import Caller
+from dispatcher.forwarder import Forwarder
+from dispatcher.health import UnitHealth
+from dispatcher.metrics import Metrics
+
+
+class Claimer:
+    """Keeps one timer for the next claim; `stop` ends claiming for good."""
+
+    def __init__(
+        self,
+        forwarder: Forwarder,
+        caller: Caller,
+        health: UnitHealth,
+        metrics: Metrics,
+        poll_s: float,
+    ) -> None:
+        self._forwarder = forwarder
+        self._caller = caller
+        self._health = health
+        self._metrics = metrics
+        self._poll_s = poll_s
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+        self.on_role: Callable[[str], None] = lambda _: None
+
+    def may_claim(self) -> bool:
+        return self._health.up and not self._stopped
+
+    def wake(self) -> None:
+        """Claim now, if the unit can take jobs."""
+        if self.may_claim():
+            self._forwarder.ask_claim()
+
+    def claimed(self, claim: Claim) -> None:
+        """Start the jobs of a claim and set the time of the next."""
+        self._metrics.claim(len(claim.jobs))
+        for job in claim.jobs:
+            self._caller.start(job)
+        wait_s = self._poll_s if claim.wait_s is None else min(self._poll_s, claim.wait_s)
+        self._in(wait_s)
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._timer:
+            self._timer.cancel()
+
+    def _in(self, wait_s: float) -> None:
+        if self._timer:
+            self._timer.cancel()
+        if not self._stopped:
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._poll)
+
+    def _poll(self) -> None:
+        # The timer is set again here as well: a claim that is not asked for answers nothing.
+        self._in(self._poll_s)
+        self.wake()

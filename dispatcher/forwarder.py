@@ -1,0 +1,144 @@
+"""The forwarder: the one duty that sends to Redis what this dispatcher has to say, in turns.
+
+A turn is one round trip: parts of answers, then finished jobs, then a claim. There is never more
+than one under way, so a job's parts, its outcome and its slot keep their order. What gathers
+meanwhile goes with the next turn: alone a part leaves at once, under load parts travel in batches.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+from common.connection import RedisUnavailable
+from common.duty import REDIS_OUTAGES, Backoff
+from common.models import Claim, ClaimedJob, Finish, Part, PartKind, Relay, Turn
+from common.store import Store
+from dispatcher.metrics import Metrics
+from dispatcher.running import RunningJobs
+
+log = logging.getLogger(__name__)
+
+_ORDER: dict[PartKind, int] = {"head": 0, "chunk": 1, "end": 2}
+
+
+class Forwarder:
+    """Gathers parts, finishes and the wish to claim, and sends them."""
+
+    def __init__(
+        self,
+        store: Store,
+        unit: str,
+        running: RunningJobs,
+        metrics: Metrics,
+        flush_interval_s: float,
+    ) -> None:
+        self._store = store
+        self._unit = unit
+        self._running = running
+        self._metrics = metrics
+        self._flush_interval_s = flush_interval_s
+        self._run = uuid.uuid4().hex
+        self._number = 0
+        self._parts: dict[str, dict[tuple[str, int, PartKind], list[bytes]]] = {}
+        self._finishes: list[Finish] = []
+        self._claim_wanted = False
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
+        self.sent_all = asyncio.Event()
+        self.sent_all.set()
+        self.claimed: Callable[[Claim], None] = lambda _: None
+        self.recover: Callable[[], Awaitable[None]] | None = None
+
+    def put(self, job: ClaimedJob, kind: PartKind, content: bytes) -> None:
+        """Take a part. A head leaves at once; chunks wait for the flush interval to pass."""
+        parts = self._parts.setdefault(job.gateway, {})
+        parts.setdefault((job.id, job.attempt, kind), []).append(content)
+        self.sent_all.clear()
+        if kind == "head":
+            self._due.set()
+        else:
+            self._send_soon()
+
+    def finish(self, finish: Finish) -> None:
+        """Take a job's outcome; it goes at once, behind the job's parts, with a claim."""
+        self._finishes.append(finish)
+        self._claim_wanted = True
+        self.sent_all.clear()
+        self._due.set()
+
+    def ask_claim(self) -> None:
+        """Claim with the next turn, and let that be now."""
+        self._claim_wanted = True
+        self._due.set()
+
+    async def run(self, may_claim: Callable[[], bool]) -> None:
+        """Send turns until cancelled; a turn that Redis did not answer is sent again."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            await self._send(may_claim)
+
+    def _send_soon(self) -> None:
+        if self._timer is None and not self._due.is_set():
+            loop = asyncio.get_running_loop()
+            wait_s = self._sent_at + self._flush_interval_s - time.monotonic()
+            self._timer = loop.call_later(max(0.0, wait_s), self._due.set)
+
+    async def _send(self, may_claim: Callable[[], bool]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        relays, finishes = self._take_relays(), self._take_finishes()
+        claim = self._claim_wanted and may_claim()
+        self._claim_wanted = False
+        if relays or finishes or claim:
+            turn = await self._turn(relays, finishes, claim=claim)
+            self._sent_at = time.monotonic()
+            self._settle(relays, finishes, turn)
+        if not self._parts and not self._finishes:
+            self.sent_all.set()
+
+    async def _turn(self, relays: list[Relay], finishes: list[Finish], *, claim: bool) -> Turn:
+        backoff = Backoff()
+        while True:
+            try:
+                if backoff.tried and self.recover:
+                    await self.recover()
+                return await self._store.turn(
+                    self._unit, relays=relays, finishes=finishes, claim=claim
+                )
+            except RedisUnavailable as outage:
+                wait_s = backoff.failed()
+                REDIS_OUTAGES.labels("forwarder").inc()
+                log.warning("redis away duty=forwarder wait_s=%.2f error=%s", wait_s, outage)
+                await asyncio.sleep(wait_s)
+
+    def _take_relays(self) -> list[Relay]:
+        parts, self._parts = self._parts, {}
+        return [self._relay(gateway, of_jobs) for gateway, of_jobs in parts.items()]
+
+    def _relay(self, gateway: str, of_jobs: dict[tuple[str, int, PartKind], list[bytes]]) -> Relay:
+        self._number += 1
+        keys = sorted(of_jobs, key=lambda key: _ORDER[key[2]])
+        parts = [Part(job, n, kind, b"".join(of_jobs[job, n, kind])) for job, n, kind in keys]
+        self._metrics.relayed(1, len(parts))
+        return Relay(gateway, tuple(parts), self._run, self._number)
+
+    def _take_finishes(self) -> list[Finish]:
+        finishes, self._finishes = self._finishes, []
+        return finishes
+
+    def _settle(self, relays: list[Relay], finishes: list[Finish], turn: Turn) -> None:
+        for relay, relayed in zip(relays, turn.relayed, strict=True):
+            for job in relayed.superseded:
+                self._running.abort(job, "superseded")
+            if relayed.gone:
+                self._running.abort_all("gateway gone", relay.gateway)
+        for finish, status in zip(finishes, turn.finished, strict=True):
+            if status != "SUPERSEDED":
+                self._metrics.finished(finish.job_class, finish.outcome)
+        if turn.claim is not None:
+            self.claimed(turn.claim)

@@ -1,0 +1,33 @@
+"""The heartbeater: says that this unit can claim, what it is, and what it reports of itself."""
+
+from common.scripts import Arg
+from common.store import Store
+from dispatcher.health import UnitHealth
+from dispatcher.prober import Prober
+from dispatcher.settings import DispatcherSettings
+
+
+class Heartbeater:
+    """Beats only while the unit takes jobs: silence makes it a dead unit for everybody."""
+
+    def __init__(
+        self, store: Store, health: UnitHealth, prober: Prober, settings: DispatcherSettings
+    ) -> None:
+        self._store = store
+        self._health = health
+        self._prober = prober
+        self._settings = settings
+
+    async def step(self) -> None:
+        if self._health.up:
+            await self._store.register(self._settings.unit, self._fields())
+
+    def _fields(self) -> dict[str, Arg]:
+        fields: dict[str, Arg] = {
+            "url": self._settings.unit_url,
+            "limit_short": self._settings.limit("short"),
+            "limit_long": self._settings.limit("long"),
+            "models": "\n".join(self._prober.models),
+            "health": "up",
+        }
+        return fields | {f"unit_{name}": value for name, value in self._prober.load.items()}

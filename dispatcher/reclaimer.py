@@ -1,0 +1,67 @@
+"""The reclaimer: gives back what a silent unit holds, and what a lost reply left behind here."""
+
+import logging
+
+from common.models import Lease
+from common.store import Store
+from common.views import Views
+from dispatcher.claimer import Claimer
+from dispatcher.metrics import Metrics
+from dispatcher.running import RunningJobs
+
+log = logging.getLogger(__name__)
+
+_FORGET_AFTER_S = 3600
+
+
+class Reclaimer:
+    """Any dispatcher may reclaim for any unit: the script checks the lease and the attempt."""
+
+    def __init__(
+        self,
+        store: Store,
+        views: Views,
+        unit: str,
+        running: RunningJobs,
+        claimer: Claimer,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._views = views
+        self._unit = unit
+        self._running = running
+        self._claimer = claimer
+        self._metrics = metrics
+
+    async def step(self) -> None:
+        """Reclaim lapsed leases: this unit's own, and those of units without a heartbeat."""
+        now_ms = await self._views.now_ms()
+        for unit in {self._unit, *await self._views.silent_units(now_ms)}:
+            for lease, gateway in await self._views.lapsed(unit, now_ms):
+                await self._give_back(unit, lease, gateway, "lease lapsed", lapsed_only=True)
+        for unit in await self._views.silent_units(now_ms - _FORGET_AFTER_S * 1000):
+            await self._store.leave(unit)
+
+    async def take_stock(self, reason: str, *, spared: bool) -> None:
+        """Give back all that this unit holds in Redis but does not run."""
+        for lease, gateway in await self._views.held(self._unit):
+            if lease.job not in self._running:
+                await self._give_back(self._unit, lease, gateway, reason, spared=spared)
+
+    async def _give_back(
+        self,
+        unit: str,
+        lease: Lease,
+        gateway: str,
+        reason: str,
+        *,
+        spared: bool = False,
+        lapsed_only: bool = False,
+    ) -> None:
+        status = await self._store.requeue(
+            unit, lease, gateway, reason, spared=spared, lapsed_only=lapsed_only
+        )
+        log.warning("reclaimed job=%s unit=%s reason=%s status=%s", lease.job, unit, reason, status)
+        if status == "OK":
+            self._metrics.requeued(reason)
+            self._claimer.wake()

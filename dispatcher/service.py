@@ -1,0 +1,167 @@
+"""The dispatcher as a whole: what it consists of, and the order in which that starts and stops."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from starlette.applications import Starlette
+
+from common.connection import Connection, RedisUnavailable
+from common.duty import run_duty, run_once
+from common.server import Server, admin_app
+from common.store import Store
+from common.views import Views
+from dispatcher.caller import Caller
+from dispatcher.claimer import Claimer
+from dispatcher.forwarder import Forwarder
+from dispatcher.health import UnitHealth
+from dispatcher.heartbeater import Heartbeater
+from dispatcher.listener import Listener
+from dispatcher.metrics import Metrics
+from dispatcher.prober import Prober
+from dispatcher.reclaimer import Reclaimer
+from dispatcher.renewer import Renewer
+from dispatcher.running import RunningJobs
+from dispatcher.settings import DispatcherSettings
+from dispatcher.unit_client import UnitClient
+
+log = logging.getLogger(__name__)
+
+_RECLAIM_EVERY_S = 1.0
+_LAST_WORDS_S = 5.0
+
+
+class Service:
+    """One dispatcher for one unit."""
+
+    def __init__(
+        self,
+        settings: DispatcherSettings,
+        connection: Connection,
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
+        unit = settings.unit
+        self._settings = settings
+        self._registry = registry
+        self._store = Store(connection, settings)
+        self._metrics = Metrics(settings.pool, unit, registry)
+        self._running = RunningJobs()
+        self._health = UnitHealth(settings.unit_backoff_longest_s)
+        self._client = UnitClient(settings)
+        self._prober = Prober(self._client, self._health)
+        self._forwarder = Forwarder(
+            self._store, unit, self._running, self._metrics, settings.flush_interval_s
+        )
+        self._caller = Caller(
+            self._client,
+            self._store,
+            self._forwarder,
+            self._running,
+            self._health,
+            self._metrics,
+            settings,
+        )
+        self._claimer = Claimer(
+            self._forwarder, self._caller, self._health, self._metrics, settings.claim_poll_s
+        )
+        self._reclaimer = Reclaimer(
+            self._store,
+            Views(connection, settings),
+            unit,
+            self._running,
+            self._claimer,
+            self._metrics,
+        )
+        self._heartbeater = Heartbeater(self._store, self._health, self._prober, settings)
+        self._listener = Listener(self._store, unit, self._claimer, self._running)
+        self._renewer = Renewer(self._store, unit, self._running)
+        self._forwarder.claimed = self._claimer.claimed
+        self._forwarder.recover = self._recover
+        self._health.changed = self._health_changed
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def run(self, stop: asyncio.Event, listener: socket.socket) -> None:
+        """Serve until `stop`, then drain.
+
+        Order of stopping: first no more claims and no heartbeat, so that nobody counts on this
+        unit; the renewer and the forwarder go on until the running jobs have ended or were given
+        back and Redis has heard of all of them; what only observes ends last.
+        """
+        background = asyncio.Event()
+        admin = Server(self._admin_app(), listener)
+        async with asyncio.TaskGroup() as duties:
+            self._caller.spawn = duties.create_task
+            duties.create_task(admin.serve_until(background))
+            forwarding = duties.create_task(self._forwarder.run(self._claimer.may_claim))
+            renewing = run_duty("renew", self._renewer.step, background, self._settings.renew_s)
+            duties.create_task(renewing)
+            await run_once("take stock", self._take_stock, stop)
+            listening = duties.create_task(run_duty("listen", self._listener.step, background))
+            async with asyncio.TaskGroup() as claiming:
+                for name, step, every_s in self._claiming_duties():
+                    claiming.create_task(run_duty(name, step, stop, every_s))
+            await self._drain()
+            background.set()
+            listening.cancel()
+            forwarding.cancel()
+        await self._client.aclose()
+
+    def _claiming_duties(self) -> list[tuple[str, Callable[[], Awaitable[None]], float]]:
+        return [
+            ("probe", self._prober.step, self._settings.probe_s),
+            ("heartbeat", self._heartbeater.step, self._settings.heartbeat_s),
+            ("reclaim", self._reclaimer.step, _RECLAIM_EVERY_S),
+        ]
+
+    def _admin_app(self) -> Starlette:
+        return admin_app(lambda: self._health.up, registry=self._registry)
+
+    async def _take_stock(self) -> None:
+        """What an earlier dispatcher of this name held goes back before anything is claimed."""
+        await self._reclaimer.take_stock("dispatcher restarted", spared=False)
+
+    async def _recover(self) -> None:
+        await self._reclaimer.take_stock("claim reply lost", spared=True)
+
+    def _health_changed(self) -> None:
+        up = self._health.up
+        state = "up" if up else "down"
+        log.info("unit %s unit=%s reason=%s", state, self._settings.unit, self._health.reason)
+        self._metrics.unit_up(up=up)
+        step = self._come if up else self._leave
+        task = asyncio.create_task(step())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _come(self) -> None:
+        try:
+            await self._heartbeater.step()
+        except RedisUnavailable as outage:
+            log.warning("redis away duty=heartbeat error=%s", outage)
+        self._claimer.wake()
+
+    async def _leave(self) -> None:
+        try:
+            await self._store.leave(self._settings.unit)
+        except RedisUnavailable as outage:
+            log.warning("redis away duty=leave error=%s", outage)
+
+    async def _drain(self) -> None:
+        log.info("draining jobs=%s drain_s=%s", len(self._running), self._settings.drain_s)
+        self._claimer.stop()
+        await self._leave()
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                await self._running.empty.wait()
+        except TimeoutError:
+            self._running.abort_all("drained")
+        try:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._running.empty.wait()
+                await self._forwarder.sent_all.wait()
+                await self._leave()
+        except TimeoutError:
+            log.warning("stopping with Redis away jobs=%s", len(self._running))
+            self._running.cancel_all()

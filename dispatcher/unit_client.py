@@ -1,0 +1,129 @@
+"""Calls to the unit: two routes of OpenAI's API, and what tells its health and load.
+
+Nothing of a client's request goes along but the body: no header, no query.
+"""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from prometheus_client.parser import text_string_to_metric_families
+
+from dispatcher.settings import DispatcherSettings
+
+ROUTES = frozenset({"/v1/chat/completions", "/v1/completions"})
+
+_PROMPT_TOKENS = re.compile(rb'"prompt_tokens":\s*(\d+)')
+_COMPLETION_TOKENS = re.compile(rb'"completion_tokens":\s*(\d+)')
+
+# vLLM's own names; the second of a pair is the older one.
+_REPORTED = {
+    "running": ("vllm:num_requests_running",),
+    "waiting": ("vllm:num_requests_waiting",),
+    "kv_cache_usage": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+}
+
+
+class UnitFault(Exception):
+    """The unit did not do what it should; `kind` is a short word for metrics."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+class UnitClient:
+    """HTTP to one unit, on kept connections, as many as there are jobs."""
+
+    def __init__(self, settings: DispatcherSettings) -> None:
+        headers = {"accept-encoding": "identity", "user-agent": "adasplit"}
+        if settings.unit_api_key:
+            headers["authorization"] = f"Bearer {settings.unit_api_key.get_secret_value()}"
+        self._client = httpx.AsyncClient(
+            base_url=settings.unit_url.rstrip("/"),
+            headers=headers,
+            timeout=httpx.Timeout(None, connect=settings.connect_timeout_s),
+            transport=AiohttpTransport(limits=httpx.Limits(max_connections=None)),
+        )
+
+    @asynccontextmanager
+    async def post(self, route: str, body: bytes, job: str) -> AsyncIterator[httpx.Response]:
+        """Post a job's body. Raises UnitFault when the connection fails, also inside the answer."""
+        if route not in ROUTES:
+            raise ValueError(f"not a route of a unit: {route}")
+        headers = {"content-type": "application/json", "x-request-id": job}
+        try:
+            async with self._client.stream("POST", route, content=body, headers=headers) as answer:
+                yield answer
+        except httpx.ConnectError as error:
+            raise UnitFault("refused", f"cannot connect: {error}") from error
+        except httpx.ConnectTimeout as error:
+            raise UnitFault("refused", "connecting took too long") from error
+        except httpx.TransportError as error:
+            raise UnitFault("disconnected", str(error) or type(error).__name__) from error
+
+    async def healthy(self) -> bool:
+        """Whether `/health` answers 200."""
+        return await self._get("/health") is not None
+
+    async def models(self) -> tuple[str, ...] | None:
+        """The ids under `/v1/models`; None when the unit does not say."""
+        answer = await self._get("/v1/models")
+        if answer is None:
+            return None
+        try:
+            return tuple(str(model["id"]) for model in answer.json()["data"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    async def load(self) -> dict[str, float]:
+        """What the unit says of itself under `/metrics`; what it does not say is missing."""
+        answer = await self._get("/metrics")
+        return {} if answer is None else reported(answer.text)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def _get(self, path: str) -> httpx.Response | None:
+        try:
+            answer = await self._client.get(path, timeout=httpx.Timeout(5.0))
+        except httpx.HTTPError:
+            return None
+        return answer if answer.is_success else None
+
+
+def reported(text: str) -> dict[str, float]:
+    """The load in a page of vLLM metrics, summed over engines; an absent metric is absent."""
+    totals: dict[str, float] = {}
+    try:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+    except ValueError:
+        return {}
+    found = {}
+    for name, spellings in _REPORTED.items():
+        values = [totals[spelling] for spelling in spellings if spelling in totals]
+        if values:
+            found[name] = values[0]
+    return found
+
+
+def usage(tail: bytes) -> tuple[int, int]:
+    """Prompt and completion tokens from the end of an answer; 0 when it does not say.
+
+    The last mention counts. Generated text cannot forge one: inside a JSON string the quote before
+    the colon is escaped.
+    """
+    return _last(_PROMPT_TOKENS, tail), _last(_COMPLETION_TOKENS, tail)
+
+
+def _last(pattern: re.Pattern[bytes], tail: bytes) -> int:
+    found = pattern.findall(tail)
+    return int(found[-1]) if found else 0
+
+
+def content_type(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "application/json")
