@@ -164,8 +164,7 @@ class Answer:
             "token_logprobs": values,
             "tokens": tokens,
             "top_logprobs": [
-                {token: value} if top else None
-                for token, value in zip(tokens, values, strict=True)
+                {token: value} if top else None for token, value in zip(tokens, values, strict=True)
             ],
         }
 

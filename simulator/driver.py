@@ -22,9 +22,7 @@ class Owner(Protocol):
 class Driver:
     """Steps the engine while there is work; `now_s` is simulated seconds since the start."""
 
-    def __init__(
-        self, engine: Engine, costs: CostModel, metrics: Metrics, *, speed: float
-    ) -> None:
+    def __init__(self, engine: Engine, costs: CostModel, metrics: Metrics, *, speed: float) -> None:
         self._engine = engine
         self._costs = costs
         self._metrics = metrics

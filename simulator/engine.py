@@ -87,6 +87,7 @@ class Engine:
         self.running: list[Sequence] = []
         self.waiting: deque[Sequence] = deque()
         self.free_blocks = limits.blocks
+        self._planned_s = 0.0
 
     @property
     def idle(self) -> bool:
@@ -122,12 +123,16 @@ class Engine:
     def schedule(self, now_s: float) -> Step:
         """Running sequences first, in order of admission, then waiting ones, first come first.
 
-        As in vLLM, a step that had to preempt admits nobody.
+        As in vLLM, a step that had to preempt admits nobody, and a step is planned while the one
+        before it computes: who arrives in that time waits for the step after, unless all is idle.
         """
         step = Step()
+        if not self.running:
+            self._planned_s = now_s
         budget = self._schedule_running(step, self.limits.max_batched_tokens)
         if not step.preempted:
             self._admit(step, budget, now_s)
+        self._planned_s = now_s
         return step
 
     def complete(self, step: Step, now_s: float) -> list[Sequence]:
@@ -161,6 +166,8 @@ class Engine:
     def _admit(self, step: Step, budget: int, now_s: float) -> None:
         while self.waiting and budget and len(self.running) < self.limits.max_num_seqs:
             sequence = self.waiting[0]
+            if sequence.arrived_s > self._planned_s:
+                return
             if blocks_for(sequence.total_tokens) > self.free_blocks:
                 return
             tokens = min(sequence.total_tokens, budget)

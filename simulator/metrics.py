@@ -1,4 +1,4 @@
-"""The /metrics of vLLM's V1 engine: its names, types, labels and buckets, in seconds of this clock."""
+"""The /metrics of vLLM's V1 engine: its names, types, labels and buckets, in real seconds."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -113,7 +113,9 @@ class Metrics:
     def _counters(self) -> None:
         self._prompt = self._counter("prompt_tokens", "Number of prefill tokens processed.")
         self._generated = self._counter("generation_tokens", "Number of generated tokens.")
-        self._prefix_queries = self._counter("prefix_cache_queries", "Prefix cache queries, tokens.")
+        self._prefix_queries = self._counter(
+            "prefix_cache_queries", "Prefix cache queries, tokens."
+        )
         self._counter("prefix_cache_hits", "Prefix cache hits, tokens.")
         self._preempted = self._counter("num_preemptions", "Number of preemptions by the engine.")
         success = Counter(

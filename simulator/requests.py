@@ -2,19 +2,22 @@
 
 import dataclasses
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
 from http import HTTPStatus
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from simulator import text
 from simulator.errors import RefusedError, malformed
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _COMPLETION_MAX_TOKENS = 16
 """What /v1/completions generates when max_tokens is absent, by OpenAI's definition."""
 _MOST_LOGPROBS = 20
+_MOST_CHOICES = 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ def parse_request(body: bytes, rules: Rules, *, chat: bool) -> Request:
     include_usage = _flag(options, "include_usage")
     limit = _limit(fields, chat=chat)
     n = _whole(fields, "n", at_least=1) or 1
+    if n * len(prompts) > _MOST_CHOICES:
+        raise RefusedError(f"n and prompts make more than {_MOST_CHOICES} choices.", param="n")
     draft = _Draft(fields, rules, limit)
     return Request(
         chat=chat,
@@ -193,9 +198,7 @@ class _Draft:
             ids=whole.ids[:count],
             finish_reason="stop",
             stop_reason=stop,
-            tail=tuple(
-                pieces[at][: max(0, kept - starts[at])] for at in range(first_cut, count)
-            ),
+            tail=tuple(pieces[at][: max(0, kept - starts[at])] for at in range(first_cut, count)),
         )
 
 

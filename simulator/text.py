@@ -50,9 +50,7 @@ def token_ids(text: str) -> list[int]:
             continue
         count = 1 if len(word) <= SHORT_WORD_CHARACTERS else _word_tokens(word)
         first = zlib.crc32(word.encode())
-        ids.extend(
-            len(WORDS) + (first + at) % (EOS_ID - len(WORDS)) for at in range(count)
-        )
+        ids.extend(len(WORDS) + (first + at) % (EOS_ID - len(WORDS)) for at in range(count))
     return ids
 
 
