@@ -167,7 +167,9 @@ async def first_model(session: aiohttp.ClientSession, url: str) -> dict[str, Any
         async with session.get(f"{url}/v1/models") as answer:
             listing = orjson.loads(await answer.read())
     except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
-        raise ServerError(f"{url} does not list its models: {error}") from error
+        raise ServerError(
+            f"{url} does not list its models: {error or type(error).__name__}"
+        ) from error
     models = listing.get("data") if isinstance(listing, dict) else None
     if not models:
         raise ServerError(f"{url} offers no model")

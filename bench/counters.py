@@ -1,7 +1,6 @@
 """Reads Prometheus counters before and after a run, to say how much each grew in between."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,62 +11,94 @@ _PREFIX = "adasplit_"
 _TIMEOUT_S = 5.0
 
 
-Page = Mapping[str, float]
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One counter with one set of labels."""
+
+    name: str
+    labels: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        inside = ",".join(f'{label}="{value}"' for label, value in self.labels)
+        return f"{self.name}{{{inside}}}" if inside else self.name
 
 
-async def scrape(session: aiohttp.ClientSession, urls: Sequence[str]) -> dict[str, Page | None]:
-    """The project's counters on each page; None for a page that could not be read."""
-    texts = await asyncio.gather(*(_text(session, url) for url in urls))
-    return {
-        url: None if text is None else counters(text) for url, text in zip(urls, texts, strict=True)
-    }
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The project's counters on one page; a name without series has counted nothing yet."""
 
-
-def counters(page: str) -> dict[str, float]:
-    """Every counter of ours on one page, as `name{label="value"}`."""
-    return {
-        _series(sample.name, sample.labels): sample.value
-        for family in text_string_to_metric_families(page)
-        if family.type == "counter" and family.name.startswith(_PREFIX)
-        for sample in family.samples
-        if sample.name.endswith("_total")
-    }
+    names: frozenset[str]
+    series: Mapping[Series, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
     """How much each series grew over all pages, and the pages of which that cannot be said."""
 
-    by_series: Mapping[str, float]
+    names: frozenset[str]
+    series: Mapping[Series, float]
     unread: Sequence[str]
 
-    def of(self, name: str) -> float | None:
+    def total(self, name: str) -> float | None:
         """The growth of a counter over all its labels; None when no page has it."""
-        found = [grown for series, grown in self.by_series.items() if series.split("{")[0] == name]
-        return sum(found) if found else None
+        if name not in self.names:
+            return None
+        return sum(grown for series, grown in self.series.items() if series.name == name)
+
+    def by_label(self, name: str, label: str) -> dict[str, float]:
+        """The growth of a counter for each value of one label."""
+        found: dict[str, float] = {}
+        for series, grown in self.series.items():
+            if series.name == name:
+                value = dict(series.labels).get(label, "unsaid")
+                found[value] = found.get(value, 0.0) + grown
+        return dict(sorted(found.items()))
+
+
+async def scrape(session: aiohttp.ClientSession, urls: Sequence[str]) -> dict[str, Page | None]:
+    """The counters of each page; None for a page that could not be read."""
+    texts = await asyncio.gather(*(_text(session, url) for url in urls))
+    return {
+        url: None if text is None else read_page(text)
+        for url, text in zip(urls, texts, strict=True)
+    }
+
+
+def read_page(text: str) -> Page:
+    families = [
+        family
+        for family in text_string_to_metric_families(text)
+        if family.type == "counter" and family.name.startswith(_PREFIX)
+    ]
+    # Beside each counter stands the time when it was made, which is no count.
+    counts = [
+        sample for family in families for sample in family.samples if sample.name.endswith("_total")
+    ]
+    return Page(
+        frozenset(f"{family.name}_total" for family in families),
+        {Series(one.name, tuple(sorted(one.labels.items()))): one.value for one in counts},
+    )
 
 
 def growth(before: Mapping[str, Page | None], after: Mapping[str, Page | None]) -> Growth:
     """What was counted between two scrapes of the same pages."""
-    total: Counter[str] = Counter()
+    names: set[str] = set()
+    total: dict[Series, float] = {}
     unread = []
     for url, last in after.items():
         first = before.get(url)
         if first is None or last is None:
             unread.append(url)
-        else:
-            total.update({series: _grown(first.get(series, 0.0), last[series]) for series in last})
-    return Growth(dict(sorted(total.items())), unread)
+            continue
+        names |= last.names
+        for series, value in last.series.items():
+            total[series] = total.get(series, 0.0) + _grown(first.series.get(series, 0.0), value)
+    return Growth(frozenset(names), total, unread)
 
 
 def _grown(first: float, last: float) -> float:
     # A counter that fell belongs to a process that was started again, from 0.
     return last - first if last >= first else last
-
-
-def _series(name: str, labels: Mapping[str, str]) -> str:
-    inside = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
-    return f"{name}{{{inside}}}" if inside else name
 
 
 async def _text(session: aiohttp.ClientSession, url: str) -> str | None:

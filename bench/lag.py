@@ -21,11 +21,10 @@ class LagMeter:
     _start_s: float = field(default_factory=time.monotonic)
 
     async def run(self, stop: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
         while not stop.is_set():
-            due_s = loop.time() + _TICK_S
+            due_s = time.monotonic() + _TICK_S
             await asyncio.sleep(_TICK_S)
-            self.samples_s.append(max(0.0, loop.time() - due_s))
+            self.samples_s.append(max(0.0, time.monotonic() - due_s))
 
     def p99_s(self) -> float:
         return percentile(self.samples_s, 99) or 0.0

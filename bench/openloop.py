@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from bench.client import Row
@@ -14,14 +15,16 @@ class InterruptedRunError(Exception):
 
 
 class RunClock:
-    """Seconds since the start of a run, on the event loop's clock."""
+    """Seconds since the start of a run.
+
+    Not the event loop's clock: uvloop's counts whole milliseconds and stands still within a turn.
+    """
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._start_s = self._loop.time()
+        self._start_s = time.monotonic()
 
     def __call__(self) -> float:
-        return self._loop.time() - self._start_s
+        return time.monotonic() - self._start_s
 
 
 async def drive(
@@ -40,11 +43,21 @@ async def drive(
     send = send if limit is None else _gated(send, asyncio.Semaphore(limit))
     async with _until(stop), asyncio.TaskGroup() as sends:
         for row in rows:
-            await asyncio.sleep(row.order.intended_s - clock())
+            await _due(row.order.intended_s, clock)
             sends.create_task(_awaited(send, row))
     for row in rows:
         if row.outcome is None:
             row.end("not_sent" if row.sent_s is None else "cancelled", clock())
+
+
+async def _due(at_s: float, clock: Callable[[], float]) -> None:
+    early_s = at_s - clock()
+    while early_s > 0:
+        # uvloop rounds to milliseconds, and may wake up one too early.
+        await asyncio.sleep(max(early_s, 0.001))
+        early_s = at_s - clock()
+    # Of requests that are overdue each starts before the next is made.
+    await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager

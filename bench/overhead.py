@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,10 +10,10 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench.client import ServerError, first_model, open_session
+from bench.client import first_model, open_session
+from bench.command import Out, failures_in_one_line, parsed_url, write_json
 from bench.pairs import Probe, compared, measure
 from bench.prompts import PromptMaker
-from bench.replay import parsed_url, write_json
 from bench.table import number
 
 FORMAT_VERSION = 1
@@ -104,16 +103,12 @@ def command(
     model: Annotated[
         str | None, typer.Option(help="Default: the first that the unit lists.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write the result here, as JSON.")
-    ] = None,
+    out: Out = None,
 ) -> None:
     """Time the same tiny request through the gateway and straight to its unit, in turn."""
     overhead = Overhead(gateway, unit, pairs, prompt_tokens, output_tokens, pause_s, seed, model)
-    try:
+    with failures_in_one_line():
         result = uvloop.run(run(overhead))
-    except ServerError as error:
-        raise typer.TyperException(str(error)) from error
     if out:
         write_json(out, result)
     Console().print(table(result["modes"]))

@@ -101,7 +101,7 @@ def planned(load: Workload, replay: Replay) -> list[Row]:
     ]
 
 
-async def run(replay: Replay, say: Callable[[str], None] = print) -> dict[str, Any]:
+async def run(replay: Replay, say: Callable[[str], None]) -> dict[str, Any]:
     """Play the load and return the result, ready to be written as JSON.
 
     SIGINT ends the run early; what was measured by then is returned. Raises TraceError for a file
@@ -201,9 +201,13 @@ def _described(load: Workload) -> dict[str, Any]:
 
 
 def _grown(growth: counters.Growth) -> dict[str, Any]:
-    flips = {
-        series: grown
-        for series, grown in growth.by_series.items()
-        if series.startswith("adasplit_flips_total")
+    flips, steals = "adasplit_flips_total", "adasplit_steals_total"
+    return {
+        "flips": growth.total(flips),
+        "flips_by_role": growth.by_label(flips, "to"),
+        "steals": growth.total(steals),
+        "steals_by_class": growth.by_label(steals, "class"),
+        "steals_by_reason": growth.by_label(steals, "why"),
+        "series": {str(series): grown for series, grown in growth.series.items()},
+        "unread": growth.unread,
     }
-    return {**asdict(growth), "steals": growth.of("adasplit_steals_total"), "flips": flips}

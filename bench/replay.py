@@ -2,17 +2,15 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 import typer
 import uvloop
 from rich.console import Console
 
 from bench import play
-from bench.client import ServerError, base_url
+from bench.command import Out, failures_in_one_line, parsed_count, parsed_url, write_json
 from bench.table import print_result
-from bench.traces import TraceError
 from bench.workload import Oversize
 
 
@@ -20,21 +18,6 @@ class Route(StrEnum):
     """How requests are shared out among several URLs."""
 
     ROUND_ROBIN = "round-robin"
-
-
-def parsed_url(text: str) -> str:
-    try:
-        return base_url(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-def _count_or_none(text: str) -> int | None:
-    if text == "none":
-        return None
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise typer.BadParameter(f"{text} is neither none nor a number above 0")
 
 
 def command(
@@ -89,9 +72,7 @@ def command(
     timeout_s: Annotated[float, typer.Option(min=1, help="Longest wait for one answer.")] = 600,
     limit_concurrency: Annotated[
         int | None,
-        typer.Option(
-            parser=_count_or_none, metavar="N|none", help="How many requests may be open."
-        ),
+        typer.Option(parser=parsed_count, metavar="N|none", help="How many requests may be open."),
     ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Poll /v1/state of the first URL, a gateway.")
@@ -103,9 +84,7 @@ def command(
         list[str] | None,
         typer.Option(help="A /metrics page to read before and after; repeatable."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write the result here, as JSON.")
-    ] = None,
+    out: Out = None,
     rows: Annotated[
         bool, typer.Option("--rows", help="Put every single request into the JSON.")
     ] = False,
@@ -135,22 +114,11 @@ def command(
         metrics=tuple(metrics or ()),
         rows=rows,
     )
-    console = Console()
-    print_result(console, _result(replay, out, console))
-
-
-def _result(replay: play.Replay, out: Path | None, console: Console) -> dict[str, Any]:
-    try:
-        result = uvloop.run(play.run(replay, console.print))
-    except (ServerError, TraceError) as error:
-        raise typer.TyperException(str(error)) from error
+    with failures_in_one_line():
+        result = uvloop.run(play.run(replay, typer.echo))
     if out:
         write_json(out, result)
-    return result
-
-
-def write_json(path: Path, result: dict[str, Any]) -> None:
-    path.write_bytes(orjson.dumps(result, default=str, option=orjson.OPT_INDENT_2) + b"\n")
+    print_result(Console(highlight=False), result)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-_COLUMNS = (
+_TIMES = (
     ("TTFT s", "ttft_s", ("p50", "p90", "p99"), 1.0, 2),
     ("TPOT ms", "tpot_s", ("p50", "p90", "p99"), 1000.0, 1),
-    ("gap ms", "worst_gap_s", ("p50", "p99"), 1000.0, 0),
+    ("worst gap ms", "worst_gap_s", ("p50", "p99"), 1000.0, 0),
     ("E2E s", "e2e_s", ("p50", "p99"), 1.0, 1),
 )
 
@@ -27,31 +27,26 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
 
 
 def summary_table(classes: Mapping[str, Any]) -> Table:
-    table = Table(title="Times of requests that ended ok, from when they were due")
-    for name in ("class", "n", "ok", "errors"):
+    """A column per class: so it fits a narrow terminal, however many figures there are."""
+    table = Table(title="Requests that ended ok, timed from when they were due")
+    table.add_column("")
+    for name in classes:
         table.add_column(name, justify="right")
-    for title, _, ranks, _, _ in _COLUMNS:
+    for label, key in (("requests", "n"), ("ok", "ok"), ("errors", "errors")):
+        table.add_row(label, *(str(figures[key]) for figures in classes.values()))
+    for label, key, ranks, factor, digits in _TIMES:
         for rank in ranks:
-            table.add_column(f"{title}\n{rank}", justify="right")
-    table.add_column("req/s", justify="right")
-    table.add_column("tok/s", justify="right")
-    for name, figures in classes.items():
-        table.add_row(name, *_cells(figures))
+            values = (figures[key][rank] for figures in classes.values())
+            cells = (number(_times(value, factor), digits) for value in values)
+            table.add_row(f"{label} {rank}", *cells)
+    for label, key, digits in (("req/s", "requests_per_s", 2), ("tok/s", "output_tokens_per_s", 0)):
+        table.add_row(label, *(number(figures[key], digits) for figures in classes.values()))
     return table
 
 
 def number(value: float | None, digits: int) -> str:
     """A figure, or a dash for one that was not seen."""
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _cells(figures: Mapping[str, Any]) -> list[str]:
-    cells = [str(figures[name]) for name in ("n", "ok", "errors")]
-    for _, key, ranks, factor, digits in _COLUMNS:
-        cells += [number(_times(figures[key][rank], factor), digits) for rank in ranks]
-    cells.append(number(figures["requests_per_s"], 2))
-    cells.append(number(figures["output_tokens_per_s"], 0))
-    return cells
 
 
 def _times(value: float | None, factor: float) -> float | None:
@@ -72,7 +67,8 @@ def _print_watch(console: Console, watch: Mapping[str, Any]) -> None:
 
 
 def _print_counters(console: Console, counters: Mapping[str, Any]) -> None:
-    console.print(f"steals: {number(counters['steals'], 0)}")
-    console.print(f"flips: {_counts(counters['flips'])}")
+    for name, parts in (("flips", "flips_by_role"), ("steals", "steals_by_reason")):
+        shares = {part: number(count, 0) for part, count in counters[parts].items()}
+        console.print(f"{name} counted: {number(counters[name], 0)} ({_counts(shares)})")
     if counters["unread"]:
         console.print(f"pages not read: {', '.join(counters['unread'])}", style="red")
