@@ -1,1 +1,1 @@
-"""scaler."""
+"""Q-HAP: the backlog of long requests moves units between the Short and the Long group."""

@@ -1,0 +1,35 @@
+"""`adasplit`: the command line."""
+
+import sys
+
+import typer
+
+from cli.explain import explain
+from cli.failure import CannotDo
+from cli.status import status
+from cli.up import up
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer(
+        name="adasplit",
+        help="Run AdaSplit and see what it does.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for command in (up, status, explain):
+        app.command()(command)
+    return app
+
+
+def main() -> None:
+    try:
+        _app()()
+    except CannotDo as error:
+        print(f"adasplit: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""A pool's state as a page for a terminal, at 80 columns and wider, or as one plain line."""
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cli.bars import FREE_CELL, LONG_CELL, SHORT_CELL, STYLES, bar, duration
+from cli.state import limit_of
+from common.keys import CLASSES, JobClass
+from common.models import PoolView, QueueView, UnitView
+from common.policy import Policy
+
+_HEALTHY = {"", "ok", "up"}
+_NARROW_BAR = 24
+_WIDE_BAR = 48
+_WIDE_FROM = 110
+_LEGEND = (
+    (SHORT_CELL, STYLES["short"]), " short   ",
+    (LONG_CELL, STYLES["long"]), " long   ",
+    (FREE_CELL, STYLES["free"]), " free",
+)  # fmt: skip
+
+
+def page(view: PoolView, policy: Policy, title: str, width: int = 80) -> Group:
+    """Units with their slots, then queues."""
+    bar_width = _WIDE_BAR if width >= _WIDE_FROM else _NARROW_BAR
+    heading = Text(title, style="bold", no_wrap=True, overflow="ellipsis")
+    return Group(heading, Text(), _units(view, policy, bar_width), Text(), _queues(view))
+
+
+def lately(counts: Mapping[str, int], notes: Iterable[str]) -> RenderableType:
+    """Outcomes, flips and steals, and the last notes."""
+    line = Text(_counted(counts), no_wrap=True, overflow="ellipsis")
+    lines = [Text(note, style="dim", no_wrap=True, overflow="ellipsis") for note in notes]
+    return Group(Text(), line, *lines)
+
+
+def plain(view: PoolView, counts: Mapping[str, int]) -> str:
+    """One line, for logs."""
+    parts = [_plain_class(view, name) for name in CLASSES]
+    dead = sum(not unit.alive for unit in view.units)
+    return " | ".join([*parts, *([f"{dead} units dead"] if dead else []), _counted(counts)])
+
+
+def _units(view: PoolView, policy: Policy, bar_width: int) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("unit", no_wrap=True, max_width=16)
+    table.add_column("role", no_wrap=True)
+    table.add_column(Text.assemble(*_LEGEND), no_wrap=True, min_width=bar_width)
+    table.add_column("short", justify="right", no_wrap=True)
+    table.add_column("long", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True, overflow="ellipsis")
+    for unit in view.units:
+        table.add_row(*_row(unit, policy, view, bar_width))
+    if not view.units:
+        table.add_row("none yet")
+    return table
+
+
+def _row(unit: UnitView, policy: Policy, view: PoolView, bar_width: int) -> list[RenderableType]:
+    limits = {name: limit_of(unit, name, policy, view) for name in CLASSES}
+    return [
+        unit.name,
+        Text(unit.role.title(), style=STYLES[unit.role]),
+        bar(unit.short, unit.long, limits["short"], limits["long"], bar_width),
+        f"{unit.short}/{limits['short']}",
+        f"{unit.long}/{limits['long']}",
+        _unit_state(unit),
+    ]
+
+
+def _unit_state(unit: UnitView) -> Text:
+    if not unit.alive:
+        return Text(f"dead {duration(unit.heartbeat_s)}", style="bold red")
+    if unit.draining:
+        return Text("draining", style="yellow")
+    if unit.health not in _HEALTHY:
+        return Text(unit.health, style="yellow")
+    if unit.in_flight:
+        return Text("busy", style="green")
+    return Text(f"idle {duration(unit.idle_s)}")
+
+
+def _queues(view: PoolView) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("queue")
+    table.add_column("waiting", justify="right", min_width=7)
+    table.add_column("oldest", justify="right", min_width=10)
+    for name in CLASSES:
+        queue = view.queues[name]
+        style = "yellow" if queue.depth else ""
+        table.add_row(name.title(), Text(str(queue.depth), style=style), duration(queue.oldest_s))
+    return table
+
+
+def _takes_jobs(unit: UnitView) -> bool:
+    return unit.alive and not unit.draining
+
+
+def _plain_class(view: PoolView, name: JobClass) -> str:
+    units = [unit for unit in view.units if _takes_jobs(unit) and unit.role == name]
+    running = sum(getattr(unit, name) for unit in view.units)
+    return f"{name}: {len(units)} units, {running} running, {_waiting(view.queues[name])}"
+
+
+def _waiting(queue: QueueView) -> str:
+    oldest = "" if queue.oldest_s is None else f" up to {duration(queue.oldest_s)}"
+    return f"{queue.depth} waiting{oldest}"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    ended = {name: counts.get(name, 0) for name in ("failed", "cancelled", "expired", "dead")}
+    words = [f"{counts.get('ok', 0)} ok"]
+    words += [f"{count} {name}" for name, count in ended.items() if count]
+    words += [f"{counts.get('flipped', 0)} flips", f"{counts.get('stolen', 0)} steals"]
+    return ", ".join(words)

@@ -1,0 +1,36 @@
+"""The settings that the command line reads; those of the processes it starts pass through."""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from cli.failure import CannotDo
+from common.settings import Settings
+
+
+class CliSettings(Settings):
+    """What all processes share, and what `adasplit up` checks before it starts them."""
+
+    units: str = ""
+    """Units to use instead of simulated ones: `unit-1=http://127.0.0.1:8001,…`."""
+    tokenizer: Path | None = None
+    """A tokenizer file, which the gateway reads."""
+    drain_s: float = Field(default=30.0, ge=0)
+    """How long gateways and dispatchers go on with what is open; `up` waits a little longer."""
+    api_keys: str = ""
+    """The keys that the gateway asks for; the printed request then names one."""
+
+    @property
+    def names_redis(self) -> bool:
+        """Whether somebody said which Redis to use."""
+        return "redis_url" in self.model_fields_set
+
+
+def read_settings(**given: str) -> CliSettings:
+    """The settings of the environment, with what the command line gave. Raises CannotDo."""
+    try:
+        return CliSettings(**given)  # type: ignore[arg-type]  # pydantic converts what it validates
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"])
+        raise CannotDo(f"setting {name}: {first['msg']}" if name else first["msg"]) from None

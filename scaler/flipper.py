@@ -1,0 +1,60 @@
+"""Looks at the pool, lets Q-HAP decide, and asks for the flip."""
+
+import asyncio
+import logging
+
+from common.duty import run_duty, sleep_or_stop
+from common.policy import Policy
+from common.store import Store
+from common.views import Views
+from scaler.leader import Leader
+from scaler.live_policy import LivePolicy
+from scaler.metrics import FLIPS, REFUSED, hide, show
+from scaler.qhap import Flip, decide
+from scaler.settings import ScalerSettings
+
+log = logging.getLogger(__name__)
+
+
+class Flipper:
+    """One decision every `qhap_interval_s`, while this scaler leads."""
+
+    def __init__(
+        self, store: Store, views: Views, settings: ScalerSettings, scaler: str, leader: Leader
+    ) -> None:
+        self._store = store
+        self._views = views
+        self._pool = settings.pool
+        self._scaler = scaler
+        self._leader = leader
+        self._live_policy = LivePolicy(settings, settings.pool)
+        self._interval_s = settings.qhap_interval_s
+
+    async def run(self, stop: asyncio.Event) -> None:
+        async def step() -> None:
+            # The interval has a live override too, so the step itself waits.
+            await self._step()
+            await sleep_or_stop(stop, self._interval_s)
+
+        await run_duty("flip", step, stop)
+
+    async def _step(self) -> None:
+        if not self._leader.leads:
+            hide()
+            return
+        view = await self._views.pool()
+        show(self._pool, view)
+        policy = self._live_policy.under(view.overrides)
+        self._interval_s = policy.qhap_interval_s
+        flip = decide(view, policy)
+        if flip:
+            await self._flip(flip, policy)
+
+    async def _flip(self, flip: Flip, policy: Policy) -> None:
+        answer = await self._store.flip(self._scaler, flip.unit, flip.to, flip.reason, policy)
+        if answer == "OK":
+            FLIPS.labels(self._pool, flip.to).inc()
+            log.info("flipped unit=%s to=%s reason=%s", flip.unit, flip.to, flip.reason)
+        else:
+            REFUSED.labels(self._pool, answer.lower()).inc()
+            log.debug("refused a flip unit=%s to=%s answer=%s", flip.unit, flip.to, answer)
