@@ -7,10 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.bars import FREE_CELL, LONG_CELL, SHORT_CELL, STYLES, bar, duration
-from cli.state import limit_of
 from common.keys import CLASSES, JobClass
 from common.models import PoolView, QueueView, UnitView
 from common.policy import Policy
+from common.state import limit_of
 
 _HEALTHY = {"", "ok", "up"}
 _NARROW_BAR = 24
@@ -60,7 +60,7 @@ def _units(view: PoolView, policy: Policy, bar_width: int) -> Table:
 
 
 def _row(unit: UnitView, policy: Policy, view: PoolView, bar_width: int) -> list[RenderableType]:
-    limits = {name: limit_of(unit, name, policy, view) for name in CLASSES}
+    limits = {name: limit_of(unit, view, policy, name) for name in CLASSES}
     return [
         unit.name,
         Text(unit.role.title(), style=STYLES[unit.role]),

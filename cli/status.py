@@ -12,9 +12,10 @@ from rich.console import Console
 from cli.failure import CannotDo
 from cli.page import page
 from cli.reading import gateway_url, read, settings_for_redis
-from cli.state import state_of, view_of
+from cli.state import view_of
 from cli.viewer import policy_under
 from common.policy import Policy
+from common.state import state_of
 
 _TIMEOUT_S = 5.0
 
@@ -52,4 +53,4 @@ def _from_gateway(url: str) -> Any:
 async def _from_redis(redis_url: str) -> dict[str, Any]:
     settings = settings_for_redis(redis_url)
     view = await read(settings, lambda views: views.pool())
-    return state_of(view, policy_under(settings, view), settings.pool)
+    return state_of(settings.pool, view, policy_under(settings, view))

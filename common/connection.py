@@ -30,6 +30,10 @@ _AWAY = (
 )
 
 
+LONGEST_BLOCK_S = 5.0
+"""Blocking reads ask for less: the client's socket timeout lies so far behind a quick call's."""
+
+
 class RedisUnavailable(Exception):
     """Redis is away, loading, read-only or full: the same call may work later."""
 
@@ -63,7 +67,7 @@ class Connection:
     @classmethod
     def from_url(cls, url: str, timeout_s: float = 5.0) -> Self:
         """Connect lazily. Raises BadRedisUrl when the URL has no known form."""
-        return cls(_client(url, timeout_s), _client(url, None))
+        return cls(_client(url, timeout_s), _client(url, timeout_s + LONGEST_BLOCK_S))
 
     async def run(self, call: Call) -> list[Any]:
         """Run one script. Raises RedisUnavailable; the script may have run all the same."""
@@ -78,12 +82,17 @@ class Connection:
 
     async def run_many(self, calls: Sequence[Call]) -> list[list[Any]]:
         """Run scripts one after the other in one round trip; replies in their order."""
+        if not calls:
+            return []
         if len(calls) == 1:
             return [await self.run(calls[0])]
         async with _outages():
             pipeline = self._quick.pipeline(transaction=False)
-            for call in calls:
-                pipeline.execute_command("EVALSHA", call.script.sha, *call.arguments)
+            # All but the last go with their text: were one unknown to Redis, a later one would run
+            # before it, and a finish would cut off the bytes that a relay brings.
+            for call in calls[:-1]:
+                pipeline.execute_command("EVAL", call.script.text, *call.arguments)
+            pipeline.execute_command("EVALSHA", calls[-1].script.sha, *calls[-1].arguments)
             replies = await pipeline.execute(raise_on_error=False)
         return [await self._settle(call, reply) for call, reply in zip(calls, replies, strict=True)]
 
@@ -112,7 +121,7 @@ class Connection:
             return replies
 
     async def block(self, *args: Arg) -> Any:
-        """One blocking read, on the client that has no socket timeout."""
+        """One blocking read of at most `LONGEST_BLOCK_S`; it takes a connection of its own."""
         async with _outages():
             return await self._blocking.execute_command(*args)
 
@@ -141,26 +150,35 @@ class Connection:
         await self._blocking.aclose()
 
 
-def _client(url: str, timeout_s: float | None) -> Any:
+def _client(url: str, timeout_s: float) -> Any:
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s or 5.0,
+        "socket_connect_timeout": timeout_s,
         "socket_keepalive": True,
         # One lost reply must not run a script twice: who calls decides what may be repeated.
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
     }
-    scheme = urlsplit(url).scheme
-    if scheme in {"redis", "rediss", "unix"}:
-        return Redis.from_url(url, **options)
-    if scheme == "redis+sentinel":
-        return _sentinel_client(url, options)
-    if scheme == "redis+cluster":
-        return _cluster_client(url, options)
-    raise BadRedisUrl(f"not a Redis URL: {_without_password(url)}")
+    makers = {
+        "redis": Redis.from_url,
+        "rediss": Redis.from_url,
+        "unix": Redis.from_url,
+        "redis+sentinel": _sentinel_client,
+        "redis+cluster": _cluster_client,
+    }
+    make = makers.get(url.partition("://")[0])
+    if make is None:
+        raise BadRedisUrl(f"not a Redis URL: {_without_password(url)}")
+    try:
+        return make(url, **options)
+    except BadRedisUrl:
+        raise
+    except ValueError:
+        # What the parser says may quote a part of the password.
+        raise BadRedisUrl(f"not a Redis URL: {_without_password(url)}") from None
 
 
-def _sentinel_client(url: str, options: dict[str, Any]) -> Any:
+def _sentinel_client(url: str, **options: Any) -> Any:
     parts = urlsplit(url)
     service, _, database = parts.path.strip("/").partition("/")
     if not service:
@@ -172,7 +190,7 @@ def _sentinel_client(url: str, options: dict[str, Any]) -> Any:
     return sentinel.master_for(service, **settings)
 
 
-def _cluster_client(url: str, options: dict[str, Any]) -> Any:
+def _cluster_client(url: str, **options: Any) -> Any:
     nodes = [ClusterNode(host, port) for host, port in _addresses(urlsplit(url).netloc, 6379)]
     settings: dict[str, Any] = options | _credentials(url)
     return RedisCluster(startup_nodes=nodes, **settings)
@@ -181,6 +199,8 @@ def _cluster_client(url: str, options: dict[str, Any]) -> Any:
 def _addresses(netloc: str, default_port: int) -> list[tuple[str, int]]:
     hosts = netloc.rpartition("@")[2].split(",")
     pairs = [host.rpartition(":") if ":" in host else (host, "", "") for host in hosts]
+    if not all(host for host, _, _ in pairs):
+        raise BadRedisUrl("a Redis URL names its hosts: host:port,host:port")
     return [(host, int(port or default_port)) for host, _, port in pairs]
 
 
@@ -191,5 +211,7 @@ def _credentials(url: str) -> dict[str, str]:
 
 
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "it names no scheme"
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

@@ -34,10 +34,10 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
+        listener.listen(1024)
     except OSError as error:
         listener.close()
         raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    listener.listen(1024)
     listener.setblocking(False)  # noqa: FBT003  # the standard library's own signature
     return listener
 

@@ -66,6 +66,9 @@ class Store:
 
     async def set_draining(self, unit: str, draining: bool) -> None:  # noqa: FBT001  # two states of one field
         await self._connection.command("HSET", self.keys.unit(unit), "draining", int(draining))
+        if draining:
+            # A claim now takes the unit off the lists of those that wait, and nothing else.
+            await self.claim(unit)
 
     # Jobs, from the gateway's side
 
@@ -151,7 +154,9 @@ class Store:
             for reply in replies[: len(relays)]
         )
         finished = tuple(_text(reply[0]) for reply in replies[len(relays) :][: len(finishes)])
-        return Turn(relayed, finished, await self._claimed(unit, replies[-1]) if claim else None)
+        return Turn(
+            relayed, finished, await self._claimed(unit, replies[-1], policy) if claim else None
+        )
 
     async def renew(self, unit: str, held: Sequence[tuple[str, int]]) -> tuple[str, ...]:
         """Extend the leases of (job, attempt) pairs; answers the jobs that are superseded."""
@@ -177,11 +182,8 @@ class Store:
     async def read_wakes(self, unit: str, wait_s: float) -> list[Wake]:
         """Wait for messages to a unit's dispatcher; empty after wait_s."""
         key = self.keys.wake(unit)
-        first = await self._connection.block("BLPOP", key, wait_s)
-        if not first:
-            return []
-        more = await self._connection.command("LPOP", key, 1000)
-        return [_wake(_text(message)) for message in [first[1], *(more or [])]]
+        read = await self._connection.block("BLMPOP", wait_s, 1, key, "LEFT", "COUNT", 1000)
+        return [_wake(_text(message)) for message in read[1]] if read else []
 
     # Roles
 
@@ -202,13 +204,13 @@ class Store:
         call = self._calls.flip(scaler, unit, to, reason, policy or self._settings)
         return _text((await self._connection.run(call))[0])
 
-    async def _claimed(self, unit: str, reply: list[Any]) -> Claim:
+    async def _claimed(self, unit: str, reply: list[Any], policy: Policy | None) -> Claim:
         status, *more = reply
         if status == b"DRAINING":
             return Claim(role="short", draining=True)
         if status == b"NOGROUP":
             await self._make_groups()
-            return await self.claim(unit)
+            return await self.claim(unit, policy)
         role, wait_ms, *jobs = more
         return Claim(
             role=cast("JobClass", _text(role)),

@@ -3,7 +3,7 @@
 A view is several reads in few round trips, not one atomic step; what needs atomicity is a script.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from common.connection import Connection
@@ -87,6 +87,13 @@ class Views:
         fields = await self._connection.command("HGETALL", self.keys.job(job))
         return _texts({name: value for name, value in fields.items() if name != b"body"})
 
+    async def states(self, jobs: list[str]) -> list[str | None]:
+        """The state of each job; None when it is not known."""
+        replies = await self._connection.commands(
+            [["HGET", self.keys.job(job), "state"] for job in jobs]
+        )
+        return [None if state is None else state.decode() for state in replies]
+
     async def position(self, job_class: JobClass, entry: str) -> int | None:
         """How many jobs of its class a waiting entry has before it; None beyond the first 1,000."""
         key = self.keys.queue(job_class)
@@ -134,6 +141,12 @@ class Views:
         """All leases of a unit, each with its job's gateway."""
         names = await self._connection.command("ZRANGE", self.keys.leases(unit), 0, -1)
         return await self._leases([name.decode() for name in names])
+
+    async def gone_gateways(self, gateways: Iterable[str]) -> list[str]:
+        """Those of these gateways that have no reply stream: they do not live any more."""
+        names = [name for name in gateways if name]
+        alive = await self._connection.commands([["EXISTS", self.keys.reply(n)] for n in names])
+        return [name for name, exists in zip(names, alive, strict=True) if not exists]
 
     async def now_ms(self) -> int:
         """Redis's clock."""

@@ -21,7 +21,11 @@ def main() -> int:
         start_logging(settings.log_level)
         connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
         listener = listen(options.host, options.port)
-    except (ValidationError, BadRedisUrl, PortTaken) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        print(f"dispatcher: setting {_name(first['loc'])}: {first['msg']}", file=sys.stderr)
+        return 2
+    except (BadRedisUrl, PortTaken) as error:
         print(f"dispatcher: {error}", file=sys.stderr)
         return 1
 
@@ -33,6 +37,10 @@ def main() -> int:
 
     uvloop.run(run())
     return 0
+
+
+def _name(loc: tuple[int | str, ...]) -> str:
+    return "_".join(str(part) for part in loc) or "combination"
 
 
 def _options() -> argparse.Namespace:

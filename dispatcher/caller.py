@@ -25,6 +25,7 @@ _TAIL_BYTES = 4096
 _TOO_MANY = 429
 _SERVER_ERROR = 500
 _OK = 200
+_SLACK = 1.25
 
 
 class Caller:
@@ -53,37 +54,46 @@ class Caller:
         self._metrics = metrics
         self._settings = settings
 
-    def start(self, job: ClaimedJob) -> None:
+    def start(self, job: ClaimedJob) -> RunningJob:
         """Run an attempt in a task of its own, which the running jobs keep."""
         running = self._running.add(job)
         running.task = self.spawn(self._attempt(running))
         self._metrics.claimed(job.job_class, job.why, job.queue_ms / 1000)
         self._metrics.running(len(self._running))
+        return running
 
     async def _attempt(self, running: RunningJob) -> None:
-        running.started = True
         try:
             if running.abort_reason is None:
                 await self._until_outcome(running)
             else:
                 await self._aborted(running)
         finally:
-            self._running.remove(running)
+            # What ended stays until Redis has heard of it: then the forwarder removes it.
+            if not running.ended:
+                self._running.remove(running)
             self._metrics.running(len(self._running))
 
     async def _until_outcome(self, running: RunningJob) -> None:
-        job = running.job
         try:
-            async with asyncio.timeout((job.deadline_ms - job.claimed_ms) / 1000):
-                await self._call(running)
+            await self._call_in_time(running)
         except TimeoutError:
-            self._finish(job, "expired", reason="deadline passed while running")
+            self._finish(running, "expired", reason="deadline passed while running")
         except UnitFault as fault:
             await self._failed(running, fault)
         except asyncio.CancelledError:
             if running.abort_reason is None:
                 raise
             await self._aborted(running)
+
+    async def _call_in_time(self, running: RunningJob) -> None:
+        job = running.job
+        running.calling = True
+        try:
+            async with asyncio.timeout((job.deadline_ms - job.claimed_ms) / 1000):
+                await self._call(running)
+        finally:
+            running.calling = False
 
     async def _call(self, running: RunningJob) -> None:
         job = running.job
@@ -100,14 +110,15 @@ class Caller:
                 if job.stream and answer.status_code == _OK:
                     await self._stream(running, answer, silence)
                 else:
-                    await self._whole(job, answer)
+                    await self._whole(running, answer)
         except TimeoutError as error:
-            raise UnitFault("silent", f"no byte for {silence.limit_s:g} s") from error
+            raise UnitFault("silent", f"no byte for {silence.limit_s} s") from error
 
-    async def _whole(self, job: ClaimedJob, answer: httpx.Response) -> None:
+    async def _whole(self, running: RunningJob, answer: httpx.Response) -> None:
         body = b"".join([chunk async for chunk in answer.aiter_raw()])
-        head = self._head(job, answer)
-        self._finish(job, "ok", status=answer.status_code, tail=body, answer=(head, body))
+        head = self._head(running.job, answer)
+        running.sent = True
+        self._finish(running, "ok", status=answer.status_code, tail=body, answer=(head, body))
 
     async def _stream(
         self, running: RunningJob, answer: httpx.Response, silence: "_Silence"
@@ -123,7 +134,7 @@ class Caller:
             tail = (tail + chunk)[-_TAIL_BYTES:]
         if b"data: [DONE]" not in tail:
             raise UnitFault("cut short", "the stream ended without [DONE]")
-        self._finish(job, "ok", status=answer.status_code, tail=tail)
+        self._finish(running, "ok", status=answer.status_code, tail=tail)
 
     def _head(self, job: ClaimedJob, answer: httpx.Response) -> bytes:
         return orjson.dumps(
@@ -139,10 +150,11 @@ class Caller:
     async def _failed(self, running: RunningJob, fault: UnitFault) -> None:
         self._metrics.fault(fault.kind)
         log.warning("unit failed job=%s fault=%s error=%s", running.job.id, fault.kind, fault)
-        if fault.kind != "cut short":
+        # A stream that breaks off speaks against its job, one without a byte against the unit.
+        if fault.kind != "cut short" or not running.sent:
             self._health.fault(str(fault))
         if running.sent:
-            self._finish(running.job, "failed", reason=str(fault))
+            self._finish(running, "failed", reason=str(fault))
         else:
             await self.give_back(running.job, str(fault), spared=False)
 
@@ -150,9 +162,9 @@ class Caller:
         job, reason = running.job, running.abort_reason
         self._metrics.aborted(str(reason))
         if reason in {"cancelled", "gateway gone"}:
-            self._finish(job, "cancelled", reason=str(reason))
+            self._finish(running, "cancelled", reason=str(reason))
         elif reason == "drained" and running.sent:
-            self._finish(job, "failed", reason="the dispatcher stopped")
+            self._finish(running, "failed", reason="the dispatcher stopped")
         elif reason == "drained":
             await self.give_back(job, "the dispatcher stopped", spared=True)
 
@@ -174,7 +186,7 @@ class Caller:
 
     def _finish(
         self,
-        job: ClaimedJob,
+        running: RunningJob,
         outcome: Outcome,
         *,
         status: int = 0,
@@ -182,6 +194,10 @@ class Caller:
         tail: bytes = b"",
         answer: tuple[bytes, bytes] | None = None,
     ) -> None:
+        if running.ended:
+            return
+        running.ended = True
+        job = running.job
         prompt_tokens, completion_tokens = usage(tail)
         end = {
             "outcome": outcome,
@@ -218,8 +234,13 @@ class _Silence:
         self.timeout: asyncio.Timeout | None = None
 
     def broken(self, next_limit_s: float) -> None:
-        """A byte came. The timer moves only when half of its time is gone: chunks are many."""
+        """A byte came.
+
+        The timer runs out after the limit and at most a quarter later: chunks are many, and so
+        only some of them move it.
+        """
         self.limit_s = next_limit_s
         now = asyncio.get_running_loop().time()
-        if self.timeout and (self.timeout.when() or 0) - now < next_limit_s / 2:
-            self.timeout.reschedule(now + next_limit_s)
+        left_s = ((self.timeout and self.timeout.when()) or now) - now
+        if self.timeout and not next_limit_s <= left_s <= _SLACK * next_limit_s:
+            self.timeout.reschedule(now + _SLACK * next_limit_s)

@@ -5,7 +5,6 @@ when the last claim said to ask again, and now and then in case a wake-up was lo
 """
 
 import asyncio
-from collections.abc import Callable
 
 from common.models import Claim
 from dispatcher.caller import Caller
@@ -32,7 +31,6 @@ class Claimer:
         self._poll_s = poll_s
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
-        self.on_role: Callable[[str], None] = lambda _: None
 
     def may_claim(self) -> bool:
         return self._health.up and not self._stopped
@@ -46,7 +44,9 @@ class Claimer:
         """Start the jobs of a claim and set the time of the next."""
         self._metrics.claim(len(claim.jobs))
         for job in claim.jobs:
-            self._caller.start(job)
+            running = self._caller.start(job)
+            if self._stopped:
+                running.abort("drained")
         wait_s = self._poll_s if claim.wait_s is None else min(self._poll_s, claim.wait_s)
         self._in(wait_s)
 

@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 _ORDER: dict[PartKind, int] = {"head": 0, "chunk": 1, "end": 2}
 
 
+def _newest_first(part: Part) -> int:
+    return -part.attempt
+
+
 class Forwarder:
     """Gathers parts, finishes and the wish to claim, and sends them."""
 
@@ -95,6 +99,7 @@ class Forwarder:
         claim = self._claim_wanted and may_claim()
         self._claim_wanted = False
         if relays or finishes or claim:
+            self.sent_all.clear()
             turn = await self._turn(relays, finishes, claim=claim)
             self._sent_at = time.monotonic()
             self._settle(relays, finishes, turn)
@@ -133,12 +138,16 @@ class Forwarder:
 
     def _settle(self, relays: list[Relay], finishes: list[Finish], turn: Turn) -> None:
         for relay, relayed in zip(relays, turn.relayed, strict=True):
+            # The oldest attempt in the batch: a newer one of the same job may run here by now.
+            attempts = {part.job: part.attempt for part in sorted(relay.parts, key=_newest_first)}
             for job in relayed.superseded:
-                self._running.abort(job, "superseded")
+                self._running.abort(job, "superseded", attempts[job])
             if relayed.gone:
                 self._running.abort_all("gateway gone", relay.gateway)
         for finish, status in zip(finishes, turn.finished, strict=True):
+            self._running.settle(finish.job, finish.attempt)
             if status != "SUPERSEDED":
                 self._metrics.finished(finish.job_class, finish.outcome)
+        self._metrics.running(len(self._running))
         if turn.claim is not None:
             self.claimed(turn.claim)

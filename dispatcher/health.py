@@ -1,6 +1,5 @@
 """Whether the unit can be given jobs; a unit that fails is left alone, longer each time."""
 
-import asyncio
 import time
 from collections.abc import Callable
 
@@ -18,7 +17,6 @@ class UnitHealth:
         self._alone_until = 0.0
         self.up = False
         self.reason = "not probed yet"
-        self.came_up = asyncio.Event()
         self.changed: Callable[[], None] = lambda: None
 
     @property
@@ -42,9 +40,5 @@ class UnitHealth:
 
     def _set(self, *, up: bool, reason: str) -> None:
         was, self.up, self.reason = self.up, up, reason
-        if up:
-            self.came_up.set()
-        else:
-            self.came_up.clear()
         if was != up:
             self.changed()

@@ -19,6 +19,6 @@ class Listener:
     async def step(self) -> None:
         for wake in await self._store.read_wakes(self._unit, _WAIT_S):
             if wake.kind == "cancel":
-                self._running.abort(wake.job, "cancelled", wake.attempt)
+                self._running.cancel(wake.job, wake.attempt)
             else:
                 self._claimer.wake()

@@ -38,6 +38,9 @@ class Reclaimer:
         now_ms = await self._views.now_ms()
         for unit in {self._unit, *await self._views.silent_units(now_ms)}:
             for lease, gateway in await self._views.lapsed(unit, now_ms):
+                # After an outage what still runs here is renewed, not taken from ourselves.
+                if unit == self._unit and lease.job in self._running:
+                    continue
                 await self._give_back(unit, lease, gateway, "lease lapsed", lapsed_only=True)
         for unit in await self._views.silent_units(now_ms - _FORGET_AFTER_S * 1000):
             await self._store.leave(unit)

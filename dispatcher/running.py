@@ -1,6 +1,7 @@
 """The jobs that this dispatcher runs now, each with the task that calls the unit for it."""
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,32 +9,41 @@ from common.models import ClaimedJob
 
 AbortReason = Literal["cancelled", "superseded", "gateway gone", "drained"]
 
+_EARLY_CANCELS_KEPT = 1024
+
 
 @dataclass
 class RunningJob:
-    """One attempt. `sent` says that bytes of it went towards the client."""
+    """One attempt.
+
+    `calling`: the unit is being called; `sent`: bytes of it went towards the client; `ended`: its
+    outcome is on the way to Redis.
+    """
 
     job: ClaimedJob
     task: asyncio.Task[None] | None = None
-    started: bool = False
+    calling: bool = False
     sent: bool = False
+    ended: bool = False
     abort_reason: AbortReason | None = None
 
     def abort(self, reason: AbortReason) -> None:
         """Stop the call at the unit; the first reason counts."""
-        if self.abort_reason is not None:
+        if self.abort_reason is not None or self.ended:
             return
         self.abort_reason = reason
-        # A task that is cancelled before its first step never runs, and would not clean up.
-        if self.started and self.task is not None:
+        # Only the call is interrupted: before its first step a cancelled task would never run, and
+        # after the call it tells Redis how it ended.
+        if self.calling and self.task is not None:
             self.task.cancel()
 
 
 class RunningJobs:
-    """All attempts in the hands of this dispatcher, by job."""
+    """All attempts in the hands of this dispatcher, by job, until Redis heard how they ended."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, RunningJob] = {}
+        self._early_cancels: deque[tuple[str, int]] = deque(maxlen=_EARLY_CANCELS_KEPT)
         self.empty = asyncio.Event()
         self.empty.set()
 
@@ -45,6 +55,9 @@ class RunningJobs:
 
     def add(self, job: ClaimedJob) -> RunningJob:
         running = RunningJob(job)
+        self.abort(job.id, "superseded")
+        if (job.id, job.attempt) in self._early_cancels:
+            running.abort("cancelled")
         self._jobs[job.id] = running
         self.empty.clear()
         return running
@@ -55,6 +68,20 @@ class RunningJobs:
             del self._jobs[running.job.id]
         if not self._jobs:
             self.empty.set()
+
+    def settle(self, job: str, attempt: int) -> None:
+        """Redis has heard of an attempt's outcome."""
+        running = self._jobs.get(job)
+        if running and running.job.attempt == attempt:
+            self.remove(running)
+
+    def cancel(self, job: str, attempt: int) -> None:
+        """Abort an attempt that nobody waits for, also when its claim's reply is still coming."""
+        running = self._jobs.get(job)
+        if running and running.job.attempt == attempt:
+            running.abort("cancelled")
+        else:
+            self._early_cancels.append((job, attempt))
 
     def abort(self, job: str, reason: AbortReason, attempt: int | None = None) -> None:
         running = self._jobs.get(job)
@@ -71,6 +98,9 @@ class RunningJobs:
         for running in list(self._jobs.values()):
             if running.task is not None:
                 running.task.cancel()
+
+    def gateways(self) -> set[str]:
+        return {running.job.gateway for running in self._jobs.values()}
 
     def held(self) -> list[tuple[str, int]]:
         return [(running.job.id, running.job.attempt) for running in self._jobs.values()]

@@ -66,9 +66,10 @@ class Service:
         self._claimer = Claimer(
             self._forwarder, self._caller, self._health, self._metrics, settings.claim_poll_s
         )
+        views = Views(connection, settings)
         self._reclaimer = Reclaimer(
             self._store,
-            Views(connection, settings),
+            views,
             unit,
             self._running,
             self._claimer,
@@ -76,11 +77,10 @@ class Service:
         )
         self._heartbeater = Heartbeater(self._store, self._health, self._prober, settings)
         self._listener = Listener(self._store, unit, self._claimer, self._running)
-        self._renewer = Renewer(self._store, unit, self._running)
+        self._renewer = Renewer(self._store, views, unit, self._running)
         self._forwarder.claimed = self._claimer.claimed
         self._forwarder.recover = self._recover
         self._health.changed = self._health_changed
-        self._leaving: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event, listener: socket.socket) -> None:
         """Serve until `stop`, then drain.
@@ -99,9 +99,18 @@ class Service:
             duties.create_task(renewing)
             await run_once("take stock", self._take_stock, stop)
             listening = duties.create_task(run_duty("listen", self._listener.step, background))
-            async with asyncio.TaskGroup() as claiming:
-                for name, step, every_s in self._claiming_duties():
-                    claiming.create_task(run_duty(name, step, stop, every_s))
+            probing = duties.create_task(
+                run_duty("probe", self._prober.step, stop, self._settings.probe_s)
+            )
+            claiming = [
+                duties.create_task(run_duty(name, step, stop, every_s))
+                for name, step, every_s in self._claiming_duties()
+            ]
+            await stop.wait()
+            self._claimer.stop()
+            # A unit that hangs lets a probe wait for long; Redis answers or fails soon.
+            probing.cancel()
+            await asyncio.wait(claiming)
             await self._drain()
             background.set()
             listening.cancel()
@@ -110,13 +119,12 @@ class Service:
 
     def _claiming_duties(self) -> list[tuple[str, Callable[[], Awaitable[None]], float]]:
         return [
-            ("probe", self._prober.step, self._settings.probe_s),
             ("heartbeat", self._heartbeater.step, self._settings.heartbeat_s),
             ("reclaim", self._reclaimer.step, _RECLAIM_EVERY_S),
         ]
 
     def _admin_app(self) -> Starlette:
-        return admin_app(lambda: self._health.up, registry=self._registry)
+        return admin_app(self._claimer.may_claim, registry=self._registry)
 
     async def _take_stock(self) -> None:
         """What an earlier dispatcher of this name held goes back before anything is claimed."""
@@ -131,9 +139,7 @@ class Service:
         log.info("unit %s unit=%s reason=%s", state, self._settings.unit, self._health.reason)
         self._metrics.unit_up(up=up)
         step = self._come if up else self._leave
-        task = asyncio.create_task(step())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._caller.spawn(step())
 
     async def _come(self) -> None:
         try:
@@ -150,18 +156,22 @@ class Service:
 
     async def _drain(self) -> None:
         log.info("draining jobs=%s drain_s=%s", len(self._running), self._settings.drain_s)
-        self._claimer.stop()
         await self._leave()
         try:
             async with asyncio.timeout(self._settings.drain_s):
-                await self._running.empty.wait()
+                await self._all_said()
         except TimeoutError:
             self._running.abort_all("drained")
         try:
             async with asyncio.timeout(_LAST_WORDS_S):
-                await self._running.empty.wait()
-                await self._forwarder.sent_all.wait()
+                await self._all_said()
                 await self._leave()
         except TimeoutError:
             log.warning("stopping with Redis away jobs=%s", len(self._running))
             self._running.cancel_all()
+
+    async def _all_said(self) -> None:
+        # The turn under way may still bring jobs of a last claim, which go back at once.
+        await self._forwarder.sent_all.wait()
+        await self._running.empty.wait()
+        await self._forwarder.sent_all.wait()

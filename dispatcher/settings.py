@@ -10,7 +10,7 @@ class DispatcherSettings(Settings):
 
     unit: str = Field(default="unit-1", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     """The unit's name: its consumer in the groups, and part of its keys."""
-    unit_url: str = "http://127.0.0.1:8001"
+    unit_url: str = Field(default="http://127.0.0.1:8001", pattern=r"^https?://[^/]+")
     """The unit's base URL, without a path."""
     unit_api_key: SecretStr | None = None
     """The unit's own key, when it has one."""

@@ -7,7 +7,9 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import aiohttp
 import httpx
+from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp import AiohttpTransport
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -24,6 +26,13 @@ _REPORTED = {
     "waiting": ("vllm:num_requests_waiting",),
     "kv_cache_usage": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
 }
+
+# An answer that is not HTTP comes through the transport as aiohttp's own exception.
+_NO_HTTP = (aiohttp.ClientError, HttpProcessingError)
+
+# 0 is no limit to aiohttp, None would be its default of 100. An idle connection is dropped here
+# before vLLM's server drops it (5 s): a POST on it meanwhile would fail.
+_LIMITS = httpx.Limits(max_connections=0, keepalive_expiry=2.0)
 
 
 class UnitFault(Exception):
@@ -45,7 +54,7 @@ class UnitClient:
             base_url=settings.unit_url.rstrip("/"),
             headers=headers,
             timeout=httpx.Timeout(None, connect=settings.connect_timeout_s),
-            transport=AiohttpTransport(limits=httpx.Limits(max_connections=None)),
+            transport=AiohttpTransport(limits=_LIMITS),
         )
 
     @asynccontextmanager
@@ -57,11 +66,10 @@ class UnitClient:
         try:
             async with self._client.stream("POST", route, content=body, headers=headers) as answer:
                 yield answer
-        except httpx.ConnectError as error:
-            raise UnitFault("refused", f"cannot connect: {error}") from error
-        except httpx.ConnectTimeout as error:
-            raise UnitFault("refused", "connecting took too long") from error
-        except httpx.TransportError as error:
+        # The transport reports a refusal, too, as a timeout.
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise UnitFault("refused", f"no connection: {error}") from error
+        except (httpx.TransportError, *_NO_HTTP) as error:
             raise UnitFault("disconnected", str(error) or type(error).__name__) from error
 
     async def healthy(self) -> bool:
@@ -89,7 +97,7 @@ class UnitClient:
     async def _get(self, path: str) -> httpx.Response | None:
         try:
             answer = await self._client.get(path, timeout=httpx.Timeout(5.0))
-        except httpx.HTTPError:
+        except (httpx.HTTPError, *_NO_HTTP):
             return None
         return answer if answer.is_success else None
 

@@ -8,17 +8,18 @@
 -- its deadline, or whose gateway is gone, is ended here and never handed out.
 --
 -- job_prefix, reply_prefix and wake_prefix lie in the pool's slot; which jobs and units they meet is
--- known only inside. policy holds live overrides of the settings of the same names.
+-- known only inside. policy holds live overrides of the settings of the same names; limit_short and
+-- limit_long are empty when limit counts for them.
 --
 -- KEYS:    queue_short queue_long requeued_short requeued_long role active leases idle_since hungry_short hungry_long woken_short woken_long units unit policy events job_prefix reply_prefix wake_prefix
--- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept limit_short limit_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s
+-- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept limit limit_short limit_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s
 -- RETURNS: OK role wait_ms job ... | DRAINING | NOGROUP
 --          job is: id class attempt why submitted_ms now_ms deadline_ms gateway route stream body
 --          why is: own, requeued, stolen, borrowed or starved; wait_ms is -1 when there is nothing to wait for
-local queue_short, queue_long, requeued_short, requeued_long, role_key, active, leases, idle_since, hungry_short,
+local queue_short, queue_long, requeued_short, requeued_long, role, active, leases, idle_since, hungry_short,
   hungry_long, woken_short, woken_long, units, unit, policy, events, job_prefix, reply_prefix,
   wake_prefix = unpack(KEYS)
-local unit_name, now_ms, alive_ms, lease_ms, ttl_ms, events_kept, limit_short, limit_long, rasp_steal,
+local unit_name, now_ms, alive_ms, lease_ms, ttl_ms, events_kept, limit, limit_short, limit_long, rasp_steal,
   rasp_steal_cooldown_s, rasp_long_takes_short, starvation_bound_s = unpack(ARGV)
 
 local now = tonumber(now_ms)
@@ -39,13 +40,22 @@ local live = redis.call('HMGET', policy, 'worker_concurrency_limit', 'worker_con
 local function number(override, setting)
   return tonumber(override) or tonumber(setting)
 end
-local function on(override, setting)
-  local said = override or setting
-  return said == '1' or said == 'true' or said == 'on'
+-- The words that the settings take, so that a live override means here what it means there.
+local words = { ['1'] = true, ['true'] = true, t = true, on = true, yes = true, y = true }
+for _, word in ipairs({ '0', 'false', 'f', 'off', 'no', 'n' }) do
+  words[word] = false
 end
+local function on(override, setting)
+  local said = words[string.lower(override or setting)]
+  if said == nil then
+    return setting == '1'
+  end
+  return said
+end
+local both = number(live[1], limit)
 local limits = {
-  short = math.max(1, number(live[2], number(live[1], limit_short))),
-  long = math.max(1, number(live[3], number(live[1], limit_long))),
+  short = math.max(1, number(live[2], limit_short) or both),
+  long = math.max(1, number(live[3], limit_long) or both),
 }
 local may_steal = on(live[4], rasp_steal)
 local cooldown_ms = number(live[5], rasp_steal_cooldown_s) * 1000
@@ -56,10 +66,8 @@ redis.call('ZREM', hungry_short, unit_name)
 redis.call('ZREM', hungry_long, unit_name)
 redis.call('ZREM', woken_short, unit_name)
 redis.call('ZREM', woken_long, unit_name)
-if redis.call('HGET', unit, 'draining') == '1' then
-  return { 'DRAINING' }
-end
-local role = redis.call('GET', role_key) or 'short'
+-- From here on role is the word and no longer its key.
+local role = redis.call('GET', role) or 'short'
 local other = opposite[role]
 local counts = redis.call('HMGET', active, 'short', 'long')
 local held = { short = tonumber(counts[1] or 0), long = tonumber(counts[2] or 0) }
@@ -77,6 +85,41 @@ for class, queue in pairs(queues) do
   end
   depth[class] = redis.call('XLEN', queue) - group['pending'] + redis.call('ZCARD', requeued[class])
   last[class] = group['last-delivered-id']
+end
+
+local function wake(name, from, to)
+  local score = redis.call('ZSCORE', from, name)
+  redis.call('ZREM', from, name)
+  if tonumber(redis.call('ZSCORE', units, name) or 0) < now - alive_ms then
+    return false
+  end
+  redis.call('ZADD', to, score, name)
+  redis.call('PEXPIRE', to, 1000)
+  redis.call('RPUSH', wake_prefix .. name, 'claim')
+  redis.call('PEXPIRE', wake_prefix .. name, 60000)
+  return true
+end
+
+-- Wakes the next unit of a role; of a bounded number, as each failed try removes one that is dead.
+local function wake_next(class, only_idle)
+  local seen = redis.call('ZRANGE', hungry[class], 0, 7, 'WITHSCORES')
+  for i = 1, #seen, 2 do
+    if only_idle and tonumber(seen[i + 1]) >= 0 then
+      return false
+    end
+    if seen[i] ~= unit_name and wake(seen[i], hungry[class], woken[class]) then
+      return true
+    end
+  end
+  return false
+end
+
+if redis.call('HGET', unit, 'draining') == '1' then
+  -- Whoever was woken for a job in vain hands the wake-up on.
+  if depth.short + depth.long > 0 and not wake_next(role) then
+    wake_next(other, true)
+  end
+  return { 'DRAINING' }
 end
 
 local function load()
@@ -240,6 +283,9 @@ if own_before > 0 then
   local taken = take(role, share(role, wanted), 'own')
   if taken < wanted and depth[role] > 0 then
     wait(200)
+  elseif taken == 0 and depth[role] == 0 then
+    -- All were entries that nobody waits for any more: ask again, for what the other queue holds.
+    wait(0)
   end
 elseif role == 'short' then
   if may_steal and depth.long > 0 and held.short + held.long == 0 then
@@ -262,18 +308,6 @@ if room(role) > 0 then
   redis.call('ZADD', hungry[role], string.format('%.17g', score), unit_name)
 end
 if own_before > 0 and depth[role] > 0 then
-  for _, name in ipairs(redis.call('ZRANGE', hungry[role], 0, 7)) do
-    if name ~= unit_name then
-      local score = redis.call('ZSCORE', hungry[role], name)
-      redis.call('ZREM', hungry[role], name)
-      if tonumber(redis.call('ZSCORE', units, name) or 0) >= now - alive_ms then
-        redis.call('ZADD', woken[role], score, name)
-        redis.call('PEXPIRE', woken[role], 1000)
-        redis.call('RPUSH', wake_prefix .. name, 'claim')
-        redis.call('PEXPIRE', wake_prefix .. name, 60000)
-        break
-      end
-    end
-  end
+  wake_next(role)
 end
 return { 'OK', role, wait_ms, unpack(jobs) }

@@ -3,8 +3,9 @@
 --
 -- The guards stand here and not in the scaler alone, so that they hold with two scalers, or with one
 -- that decided on an old view. Units that are dead or draining do not count. When there are too few
--- Short units, min_long does not hold back the repair. The cooldown counts by its value, which lets
--- tests run on virtual time; a value that is no time (set by an operator) holds until it is removed.
+-- Short units, min_long does not hold back the repair. The cooldown holds as long as its key exists,
+-- whatever an operator wrote there; on virtual time, which the key's TTL knows nothing of, a value
+-- that is a time holds until then.
 --
 -- KEYS:    units leader cooldown role hungry_short hungry_long woken_short woken_long events role_prefix unit_prefix wake_prefix
 -- ARGV:    scaler unit_name to now_ms alive_ms cooldown_ms min_short min_long events_kept reason
@@ -25,10 +26,10 @@ if holder ~= scaler then
   return { 'NOT_LEADER', holder or '' }
 end
 local cooled = redis.call('GET', cooldown)
-if cooled and (tonumber(cooled) or now + 1) > now then
+if cooled and (now_ms == '' or (tonumber(cooled) or now + 1) > now) then
   return { 'COOLDOWN' }
 end
-if redis.call('GET', role) == to then
+if (redis.call('GET', role) or 'short') == to then
   return { 'SAME' }
 end
 if tonumber(redis.call('ZSCORE', units, unit_name) or 0) < now - alive_ms then

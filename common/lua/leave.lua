@@ -1,15 +1,21 @@
 #!lua
 -- leave: takes a unit whose dispatcher stops off the list of those that can claim.
 --
--- What it still holds stays leased and is reclaimed; with nothing held, nothing of it remains but
--- its role, which it finds again when it comes back.
+-- What it still holds stays leased and is reclaimed: the unit stays known, but silent. With nothing
+-- held, nothing of it remains but its role, which it finds again when it comes back.
 --
 -- KEYS:    units unit active leases idle_since hungry_short hungry_long woken_short woken_long wake
--- ARGV:    unit_name
+-- ARGV:    unit_name now_ms alive_ms
 -- RETURNS: OK | HELD jobs
 local units, unit, active, leases, idle_since, hungry_short, hungry_long, woken_short, woken_long, wake =
   unpack(KEYS)
-local unit_name = unpack(ARGV)
+local unit_name, now_ms, alive_ms = unpack(ARGV)
+
+local now = tonumber(now_ms)
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
 
 for _, names in ipairs({ hungry_short, hungry_long, woken_short, woken_long }) do
   redis.call('ZREM', names, unit_name)
@@ -17,7 +23,7 @@ end
 redis.call('DEL', wake)
 local held = redis.call('ZCARD', leases)
 if held > 0 then
-  redis.call('ZADD', units, 0, unit_name)
+  redis.call('ZADD', units, now - alive_ms - 1, unit_name)
   return { 'HELD', held }
 end
 redis.call('ZREM', units, unit_name)

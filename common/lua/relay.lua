@@ -32,18 +32,19 @@ local batch = { reply, 'NOMKSTREAM', '*' }
 for i = 4, #ARGV, 4 do
   local id, attempt, kind, part = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local job = job_prefix .. id
-  if running[id] == nil then
+  local name = id .. ':' .. attempt
+  if running[name] == nil then
     local seen = redis.call('HMGET', job, 'state', 'attempt')
-    running[id] = seen[1] == 'running' and seen[2] == attempt
-    if not running[id] then
+    running[name] = seen[1] == 'running' and seen[2] == attempt
+    if not running[name] then
       superseded[#superseded + 1] = id
     end
   end
-  if running[id] then
+  if running[name] then
     if kind == 'head' then
       redis.call('HSET', job, 'first_byte_ms', now)
     end
-    batch[#batch + 1] = id .. ':' .. attempt .. ':' .. kind
+    batch[#batch + 1] = name .. ':' .. kind
     batch[#batch + 1] = part
   end
 end

@@ -6,11 +6,11 @@
 -- A job that was cancelled while it ran, or that ran out of attempts, is ended here; its gateway
 -- hears of it. The entry stays pending, under the consumer `requeued`, which keeps its place.
 --
--- KEYS:    queue requeued job active leases idle_since reply dead events hungry woken units wake_prefix
+-- KEYS:    queue requeued job active leases idle_since reply dead events hungry woken hungry_other woken_other units wake_prefix
 -- ARGV:    job_id attempt unit_name class now_ms alive_ms ttl_ms events_kept dead_kept max_attempts lapsed_only spared reason
 -- RETURNS: OK | DEAD | CANCELLED | SUPERSEDED | HELD
-local queue, requeued, job, active, leases, idle_since, reply, dead, events, hungry, woken, units,
-  wake_prefix = unpack(KEYS)
+local queue, requeued, job, active, leases, idle_since, reply, dead, events, hungry, woken, hungry_other,
+  woken_other, units, wake_prefix = unpack(KEYS)
 local job_id, attempt, unit_name, class, now_ms, alive_ms, ttl_ms, events_kept, dead_kept, max_attempts,
   lapsed_only, spared, reason = unpack(ARGV)
 
@@ -21,7 +21,12 @@ if not now then
 end
 
 local seen = redis.call('HMGET', job, 'state', 'attempt', 'entry', 'submitted_ms', 'spared', 'cancel', 'unit')
-local running = seen[1] == 'running' and seen[2] == attempt and seen[7] == unit_name
+local here = seen[1] == 'running' and seen[7] == unit_name
+local running = here and seen[2] == attempt
+if here and not running then
+  -- The lease is that of a newer attempt on the same unit: it is not the caller's to take.
+  return { 'SUPERSEDED' }
+end
 if lapsed_only == '1' then
   local expires = redis.call('ZSCORE', leases, job_id)
   if not expires or tonumber(expires) > now then
@@ -32,6 +37,10 @@ elseif not running then
 end
 
 if redis.call('ZREM', leases, job_id) == 1 then
+  if not seen[1] and tonumber(redis.call('HGET', active, class) or 0) < 1 then
+    -- The job is forgotten and the caller guessed its class.
+    class = class == 'short' and 'long' or 'short'
+  end
   redis.call('HINCRBY', active, class, -1)
   if redis.call('ZCARD', leases) == 0 then
     redis.call('SET', idle_since, now)
@@ -75,17 +84,27 @@ redis.call('HSET', job, 'state', 'queued', 'reason', reason)
 redis.call('XCLAIM', queue, 'units', 'requeued', 0, seen[3], 'JUSTID')
 redis.call('ZADD', requeued, seen[4], job_id)
 note(lapsed_only == '1' and 'reclaimed' or 'requeued')
-for _ = 1, 8 do
-  local first = redis.call('ZPOPMIN', hungry)
-  if not first[1] then
-    break
+-- As in submit. The unit that gave the job back waits for no other until it claims again.
+redis.call('ZREM', hungry, unit_name)
+redis.call('ZREM', hungry_other, unit_name)
+local function wake(from, to, only_idle)
+  for _ = 1, 8 do
+    local first = redis.call('ZRANGE', from, 0, 0, 'WITHSCORES')
+    if not first[1] or (only_idle and tonumber(first[2]) >= 0) then
+      return false
+    end
+    redis.call('ZREM', from, first[1])
+    if tonumber(redis.call('ZSCORE', units, first[1]) or 0) >= now - alive_ms then
+      redis.call('ZADD', to, first[2], first[1])
+      redis.call('PEXPIRE', to, 1000)
+      redis.call('RPUSH', wake_prefix .. first[1], 'claim')
+      redis.call('PEXPIRE', wake_prefix .. first[1], 60000)
+      return true
+    end
   end
-  if first[1] ~= unit_name and tonumber(redis.call('ZSCORE', units, first[1]) or 0) >= now - alive_ms then
-    redis.call('ZADD', woken, first[2], first[1])
-    redis.call('PEXPIRE', woken, 1000)
-    redis.call('RPUSH', wake_prefix .. first[1], 'claim')
-    redis.call('PEXPIRE', wake_prefix .. first[1], 60000)
-    break
-  end
+  return false
+end
+if not wake(hungry, woken, false) then
+  wake(hungry_other, woken_other, true)
 end
 return { 'OK' }

@@ -9,9 +9,10 @@ from rich.console import Console, Group
 
 from cli.happenings import Happenings
 from cli.page import lately, page, plain
-from cli.state import limit_of, state_of, view_of
+from cli.state import view_of
 from common.models import PoolView, QueueView, UnitView
 from common.policy import Policy
+from common.state import limit_of, state_of
 
 UNITS = (
     UnitView("unit-1", "short", alive=True, draining=False, short=6, long=0, health="up"),
@@ -98,7 +99,7 @@ def test_the_plain_line_says_the_same_in_short() -> None:
 
 
 def test_a_state_survives_being_written_and_read() -> None:
-    again = view_of(state_of(VIEW, Policy(), "default"))
+    again = view_of(state_of("default", VIEW, Policy()))
     assert [(one.name, one.role, one.alive, one.in_flight) for one in again.units] == [
         (one.name, one.role, one.alive, one.in_flight) for one in UNITS
     ]
@@ -109,5 +110,5 @@ def test_a_live_override_beats_a_units_own_limit() -> None:
     unit = replace(UNITS[0], limit_short=64)
     policy = Policy(worker_concurrency_limit=4)
     overridden = replace(VIEW, overrides={"worker_concurrency_limit": "4"})
-    assert limit_of(unit, "short", policy, VIEW) == 64
-    assert limit_of(unit, "short", policy, overridden) == 4
+    assert limit_of(unit, VIEW, policy, "short") == 64
+    assert limit_of(unit, overridden, policy, "short") == 4

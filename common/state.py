@@ -1,0 +1,45 @@
+"""The pool as `/v1/state` and `adasplit status` show it: a pure translation of a view."""
+
+from typing import Any
+
+from common.keys import CLASSES, JobClass
+from common.models import PoolView, UnitView
+from common.policy import Policy
+
+
+def state_of(pool: str, view: PoolView, policy: Policy) -> dict[str, Any]:
+    """`policy` is the one in force, with its live overrides."""
+    return {
+        "pool": pool,
+        "now_ms": view.now_ms,
+        "units": {unit.name: _unit(unit, view, policy) for unit in view.units},
+        "queues": {
+            name: {"depth": view.queues[name].depth, "oldest_s": view.queues[name].oldest_s}
+            for name in CLASSES
+        },
+        "policy": {name: getattr(policy, name) for name in Policy.model_fields},
+        "overrides": view.overrides,
+    }
+
+
+def _unit(unit: UnitView, view: PoolView, policy: Policy) -> dict[str, Any]:
+    return {
+        "role": unit.role,
+        "alive": unit.alive,
+        "draining": unit.draining,
+        "active": {"short": unit.short, "long": unit.long},
+        "limits": {name: limit_of(unit, view, policy, name) for name in CLASSES},
+        "idle_s": unit.idle_s,
+        "heartbeat_s": unit.heartbeat_s,
+        "url": unit.url,
+        "models": list(unit.models),
+        "health": unit.health,
+        "reported": unit.reported,
+    }
+
+
+def limit_of(unit: UnitView, view: PoolView, policy: Policy, name: JobClass) -> int:
+    """Jobs of a class that fill a unit alone: its own limit, unless a live override beats it."""
+    overriding = {"worker_concurrency_limit", f"worker_concurrency_limit_{name}"}
+    own = {"short": unit.limit_short, "long": unit.limit_long}[name]
+    return policy.limit(name) if overriding & view.overrides.keys() or not own else own
