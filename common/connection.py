@@ -88,11 +88,15 @@ class Connection:
             return [await self.run(calls[0])]
         async with _outages():
             pipeline = self._quick.pipeline(transaction=False)
-            # All but the last go with their text: were one unknown to Redis, a later one would run
-            # before it, and a finish would cut off the bytes that a relay brings.
-            for call in calls[:-1]:
-                pipeline.execute_command("EVAL", call.script.text, *call.arguments)
-            pipeline.execute_command("EVALSHA", calls[-1].script.sha, *calls[-1].arguments)
+            # The first call of a script goes with its text: were one unknown to Redis, a later one
+            # would run before it, and a finish would cut off the bytes that a relay brings.
+            sent: set[str] = set()
+            for call in calls:
+                if call.script.sha in sent or call is calls[-1]:
+                    pipeline.execute_command("EVALSHA", call.script.sha, *call.arguments)
+                else:
+                    pipeline.execute_command("EVAL", call.script.text, *call.arguments)
+                sent.add(call.script.sha)
             replies = await pipeline.execute(raise_on_error=False)
         return [await self._settle(call, reply) for call, reply in zip(calls, replies, strict=True)]
 

@@ -23,7 +23,10 @@ if number ~= '0' then
   if last_run == run and tonumber(number) <= tonumber(last_number) then
     return { 'OK' }
   end
-  redis.call('HSET', unit, 'relay_run', run, 'relay_number', number)
+  if redis.call('EXISTS', unit) == 1 then
+    -- A unit that has left is not made known again by its last words.
+    redis.call('HSET', unit, 'relay_run', run, 'relay_number', number)
+  end
 end
 
 local superseded = {}

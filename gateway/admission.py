@@ -1,0 +1,116 @@
+"""The door: makes a job of a request, or refuses it without asking Redis."""
+
+import secrets
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import Receive
+
+from common.models import NewJob
+from gateway.classify import CLASS_HEADER, TIMEOUT_HEADER, asked_class, class_of, timeout_of
+from gateway.errors import model_not_found, no_units, redis_unavailable, too_large
+from gateway.requests import Route, parse_request
+from gateway.settings import GatewaySettings
+from gateway.tokens import TokenCounter, learnable_bytes
+from gateway.watcher import Watcher
+
+_HEADERS = {
+    CLASS_HEADER.encode(): CLASS_HEADER,
+    TIMEOUT_HEADER.encode(): TIMEOUT_HEADER,
+    b"content-length": "content-length",
+}
+
+
+class ClientLeft(Exception):
+    """The client was gone before its request was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A job, and how many bytes its prompt's tokens come from (0: not known)."""
+
+    job: NewJob
+    learnable_bytes: int
+
+
+class Admission:
+    """Checks a request against what the watcher last saw."""
+
+    def __init__(
+        self, settings: GatewaySettings, gateway: str, counter: TokenCounter, watcher: Watcher
+    ) -> None:
+        self._settings = settings
+        self._gateway = gateway
+        self._counter = counter
+        self._watcher = watcher
+
+    async def admit(
+        self, route: Route, scope: MutableMapping[str, Any], receive: Receive
+    ) -> Admitted:
+        """Raises ApiError, ClientLeft."""
+        headers = _headers(scope)
+        owner = self._owner()
+        body = await self._read_body(headers, receive)
+        request = parse_request(body, route)
+        asked = asked_class(headers)
+        timeout_s = timeout_of(headers, self._settings.request_timeout_s)
+        self._check_pool(request.model)
+        tokens = await self._counter.count(request.prompt)
+        job = NewJob(
+            id=f"job-{secrets.token_hex(16)}",
+            job_class=asked or class_of(tokens, self._watcher.policy.long_threshold_tokens),
+            tokens=tokens,
+            gateway=self._gateway,
+            route=route,
+            stream=request.stream,
+            body=body,
+            owner=owner,
+            timeout_s=timeout_s,
+        )
+        return Admitted(job, learnable_bytes(request.prompt))
+
+    def _owner(self) -> str:
+        # Whoever holds no key owns nothing: with keys, this names the key's holder.
+        return ""
+
+    async def _read_body(self, headers: dict[str, str], receive: Receive) -> bytes:
+        most = self._settings.max_body_bytes
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > most:
+            raise too_large(most)
+        chunks: list[bytes] = []
+        size_bytes = 0
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            chunk = message.get("body", b"")
+            size_bytes += len(chunk)
+            if size_bytes > most:
+                raise too_large(most)
+            chunks.append(chunk)
+            more = message.get("more_body", False)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _check_pool(self, model: str) -> None:
+        if self._watcher.view is None:
+            raise redis_unavailable()
+        # What was seen long ago says nothing about now: then the submit finds out.
+        if not self._watcher.fresh:
+            return
+        if not self._watcher.live_units:
+            raise no_units(self._watcher.unit_back_s)
+        models = self._watcher.models
+        if models and model not in models:
+            raise model_not_found(model)
+
+
+def _headers(scope: MutableMapping[str, Any]) -> dict[str, str]:
+    """Those headers that the gateway reads; no other goes any further."""
+    return {
+        _HEADERS[name]: value.decode("latin-1")
+        for name, value in scope["headers"]
+        if name in _HEADERS
+    }

@@ -1,0 +1,124 @@
+"""The gateway's HTTP application."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+from starlette.routing import Route as HttpRoute
+
+from common.connection import RedisUnavailable
+from common.state import state_of
+from common.views import Views
+from gateway.admission import Admission
+from gateway.answers import Answers
+from gateway.completions import Completions
+from gateway.errors import add_error_answers, redis_unavailable
+from gateway.jobs import Jobs
+from gateway.requests import Route
+from gateway.settings import GatewaySettings
+from gateway.watcher import Watcher, live_policy
+
+_ROUTES: tuple[Route, ...] = ("/v1/chat/completions", "/v1/completions")
+
+_READS_AT_A_TIME = 16
+"""Reads of Redis under way for people's pages: requests come first."""
+
+
+def create_app(
+    settings: GatewaySettings,
+    admission: Admission,
+    answers: Answers,
+    watcher: Watcher,
+    views: Views,
+    jobs: Jobs,
+    ready: Callable[[], bool],
+) -> FastAPI:
+    # The schema pages would describe only what is not OpenAI's, which has its own.
+    app = FastAPI(
+        title="AdaSplit", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.router.routes += [
+        HttpRoute(route, Completions(route, admission, answers), methods=["POST"])
+        for route in _ROUTES
+    ]
+    _add_pool_pages(app, settings, watcher, views)
+    _add_job_pages(app, jobs)
+    _add_admin_pages(app, answers, ready)
+    add_error_answers(app)
+    return app
+
+
+def _json(content: Any, status: int = HTTPStatus.OK) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _add_pool_pages(
+    app: FastAPI, settings: GatewaySettings, watcher: Watcher, views: Views
+) -> None:
+    turn = asyncio.Semaphore(_READS_AT_A_TIME)
+    started_s = int(time.time())
+
+    async def models() -> Response:
+        if watcher.view is None:
+            raise redis_unavailable()
+        listed = [
+            {"id": model, "object": "model", "created": started_s, "owned_by": "adasplit"}
+            for model in watcher.models
+        ]
+        return _json({"object": "list", "data": listed})
+
+    async def state() -> Response:
+        async with turn:
+            try:
+                view = await views.pool()
+            except RedisUnavailable as outage:
+                raise redis_unavailable() from outage
+        policy = live_policy(settings, view.overrides)
+        return _json(state_of(settings.pool, view, policy))
+
+    app.add_api_route("/v1/models", models)
+    app.add_api_route("/v1/state", state)
+
+
+def _add_job_pages(app: FastAPI, jobs: Jobs) -> None:
+    turn = asyncio.Semaphore(_READS_AT_A_TIME)
+
+    async def tell(job: str) -> Response:
+        async with turn:
+            try:
+                return _json(await jobs.tell(job))
+            except RedisUnavailable as outage:
+                raise redis_unavailable() from outage
+
+    async def cancel(job: str) -> Response:
+        async with turn:
+            try:
+                return _json(await jobs.cancel(job))
+            except RedisUnavailable as outage:
+                raise redis_unavailable() from outage
+
+    app.add_api_route("/v1/jobs/{job}", tell)
+    app.add_api_route("/v1/jobs/{job}", cancel, methods=["DELETE"])
+
+
+def _add_admin_pages(app: FastAPI, answers: Answers, ready: Callable[[], bool]) -> None:
+    async def healthz() -> Response:
+        return _json({"status": "ok"})
+
+    async def readyz() -> Response:
+        if ready():
+            return _json({"status": "ready"})
+        return _json({"status": "not ready"}, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def metrics() -> Response:
+        return Response(answers.metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+    app.add_api_route("/healthz", healthz)
+    app.add_api_route("/readyz", readyz)
+    app.add_api_route("/metrics", metrics)

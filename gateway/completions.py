@@ -1,0 +1,31 @@
+"""The two routes that make jobs, as raw ASGI: no framework between the bytes and the queue."""
+
+import time
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.admission import Admission, ClientLeft
+from gateway.answers import Answers, send_error
+from gateway.errors import ApiError
+from gateway.requests import Route
+
+
+class Completions:
+    """One of the two routes."""
+
+    def __init__(self, route: Route, admission: Admission, answers: Answers) -> None:
+        self._route = route
+        self._admission = admission
+        self._answers = answers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started_s = time.monotonic()
+        try:
+            admitted = await self._admission.admit(self._route, scope, receive)
+        except ApiError as error:
+            self._answers.metrics.answered(None, error.status)
+            await send_error(send, error, [])
+        except ClientLeft:
+            return
+        else:
+            await self._answers.give(admitted, receive, send, started_s)

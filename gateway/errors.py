@@ -1,0 +1,154 @@
+"""What the gateway refuses or fails with, in the shape of OpenAI's errors."""
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+_CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a request that its own client gave up; the OpenAI SDK does not retry it."""
+
+
+class ApiError(Exception):
+    """An answer that is an error. `retry_after_s` becomes a header in whole seconds."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = int(status)
+        self.message = message
+        self.code = code
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+    @property
+    def type(self) -> str:
+        if self.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return "rate_limit_error"
+        if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return "server_error"
+        return "invalid_request_error"
+
+    @property
+    def body(self) -> bytes:
+        return orjson.dumps(
+            {
+                "error": {
+                    "message": self.message,
+                    "type": self.type,
+                    "param": self.param,
+                    "code": self.code,
+                }
+            }
+        )
+
+    @property
+    def event(self) -> bytes:
+        """The error as an event of a stream that has begun."""
+        return b"data: " + self.body + b"\n\n"
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        body_bytes = str(len(self.body)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", body_bytes)]
+        if self.retry_after_s is not None:
+            headers.append((b"retry-after", str(self.retry_after_s).encode()))
+        return headers
+
+    def response(self) -> Response:
+        response = Response(self.body, self.status)
+        response.raw_headers = self.headers()
+        return response
+
+
+def malformed(message: str, param: str | None = None) -> ApiError:
+    return ApiError(HTTPStatus.BAD_REQUEST, message, param=param)
+
+
+def too_large(max_body_bytes: int) -> ApiError:
+    message = f"The request body is longer than {max_body_bytes} bytes."
+    return ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, "request_too_large")
+
+
+def model_not_found(model: str) -> ApiError:
+    message = f"The model `{model}` does not exist."
+    return ApiError(HTTPStatus.NOT_FOUND, message, "model_not_found", "model")
+
+
+def job_not_found(job: str) -> ApiError:
+    return ApiError(HTTPStatus.NOT_FOUND, f"There is no job `{job}`.", "job_not_found", "id")
+
+
+def queue_full(job_class: str, depth: int, retry_after_s: int) -> ApiError:
+    message = f"The queue of {job_class} requests is full: {depth} are waiting."
+    return ApiError(
+        HTTPStatus.TOO_MANY_REQUESTS, message, "queue_full", retry_after_s=retry_after_s
+    )
+
+
+def no_units(retry_after_s: int) -> ApiError:
+    message = "No unit is alive to serve the request."
+    return ApiError(
+        HTTPStatus.SERVICE_UNAVAILABLE, message, "no_units", retry_after_s=retry_after_s
+    )
+
+
+def redis_unavailable(message: str = "The queue cannot be reached.") -> ApiError:
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, "redis_unavailable", retry_after_s=2)
+
+
+def deadline_exceeded() -> ApiError:
+    message = "The request's deadline passed before its answer was complete."
+    return ApiError(HTTPStatus.GATEWAY_TIMEOUT, message, "deadline_exceeded")
+
+
+def unit_failed(reason: str) -> ApiError:
+    message = f"The unit failed: {reason or 'no reason given'}."
+    return ApiError(HTTPStatus.BAD_GATEWAY, message, "unit_failed")
+
+
+def cancelled(reason: str) -> ApiError:
+    message = f"The request was cancelled: {reason or 'no reason given'}."
+    return ApiError(_CLIENT_CLOSED_REQUEST, message, "cancelled")
+
+
+def stopping() -> ApiError:
+    message = "The gateway stops; ask again."
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, "stopping", retry_after_s=1)
+
+
+def add_error_answers(app: FastAPI) -> None:
+    """Give every error that the framework raises by itself the same shape."""
+
+    async def refused(_: Request, error: Any) -> Response:
+        return ApiError.response(error)
+
+    async def http_error(_: Request, error: Any) -> Response:
+        response = ApiError(error.status_code, str(error.detail)).response()
+        extra = (error.headers or {}).items()
+        response.raw_headers += [(name.lower().encode(), value.encode()) for name, value in extra]
+        return response
+
+    async def invalid(_: Request, error: Any) -> Response:
+        first = error.errors()[0]
+        return ApiError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, first["msg"], param=str(first["loc"][-1])
+        ).response()
+
+    async def crashed(_: Request, error: Any) -> Response:
+        message = f"The gateway failed: {type(error).__name__}."
+        return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, message, "internal_error").response()
+
+    app.add_exception_handler(ApiError, refused)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, crashed)

@@ -1,0 +1,88 @@
+"""What the gateway tells of one job, and its cancelling."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from common.keys import JobClass
+from common.store import Store
+from common.views import Views
+from gateway.errors import job_not_found
+from gateway.watcher import Watcher
+
+_TIMES = ("submitted", "claimed", "first_byte", "finished", "deadline")
+_SHOWN = ("state", "outcome", "class", "unit", "why", "reason", "route")
+
+_ANSWERS = {"OK": "cancelled", "ASKED": "cancelling", "FINISHED": "finished"}
+
+
+class Jobs:
+    """Read from Redis at each call. All raise ApiError 404 and RedisUnavailable."""
+
+    def __init__(self, store: Store, views: Views, watcher: Watcher) -> None:
+        self._store = store
+        self._views = views
+        self._watcher = watcher
+
+    async def tell(self, job: str) -> dict[str, Any]:
+        fields = await self._fields(job)
+        position = await self._position(job, fields)
+        job_class = _class(fields)
+        # The job itself is one more that has to be taken.
+        wait_s = None if position is None else self._watcher.wait_s(job_class, position + 1)
+        return {
+            "id": job,
+            "object": "job",
+            **{name: fields.get(name) for name in _SHOWN},
+            "position": position,
+            "estimated_start_s": None if wait_s is None else round(wait_s, 3),
+            "attempts": int(fields.get("attempt", 0)),
+            "tokens": int(fields.get("tokens", 0)),
+            "status": int(fields["status"]) if "status" in fields else None,
+            "stream": fields.get("stream") == "1",
+            "times_ms": {name: _ms(fields, name) for name in _TIMES},
+            "durations_s": _durations_s(fields),
+        }
+
+    async def cancel(self, job: str) -> dict[str, Any]:
+        fields = await self._fields(job)
+        answer = await self._store.cancel(
+            job, _class(fields), fields.get("gateway", ""), "asked for"
+        )
+        if answer not in _ANSWERS:
+            raise job_not_found(job)
+        return {"id": job, "object": "job", "result": _ANSWERS[answer]}
+
+    async def _fields(self, job: str) -> dict[str, str]:
+        fields = await self._views.job(job)
+        if not fields.get("state"):
+            raise job_not_found(job)
+        return fields
+
+    async def _position(self, job: str, fields: Mapping[str, str]) -> int | None:
+        """How many jobs of its class are before it; None when it does not wait."""
+        if fields["state"] != "queued":
+            return None
+        if fields.get("attempt") != "0":
+            return await self._views.requeued_before(_class(fields), job)
+        return await self._views.position(_class(fields), fields.get("entry", ""))
+
+
+def _class(fields: Mapping[str, str]) -> JobClass:
+    return cast("JobClass", fields.get("class", "short"))
+
+
+def _ms(fields: Mapping[str, str], name: str) -> int | None:
+    value = fields.get(f"{name}_ms")
+    return int(value) if value else None
+
+
+def _durations_s(fields: Mapping[str, str]) -> dict[str, float | None]:
+    def between(start: str, end: str) -> float | None:
+        begun, ended = _ms(fields, start), _ms(fields, end)
+        return None if begun is None or ended is None else (ended - begun) / 1000
+
+    return {
+        "queue": between("submitted", "claimed"),
+        "ttft": between("submitted", "first_byte"),
+        "total": between("submitted", "finished"),
+    }

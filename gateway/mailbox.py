@@ -1,0 +1,186 @@
+"""What waiting requests receive: one mailbox each, and the box of all of them."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from common.models import NewJob, Outcome, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How an answer begins."""
+
+    status: int
+    content_type: str
+    unit: str
+    queue_ms: int
+    attempt: int
+
+    @property
+    def is_stream(self) -> bool:
+        return self.content_type.startswith("text/event-stream")
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an attempt, and with it the job, ended."""
+
+    outcome: Outcome
+    reason: str
+    prompt_tokens: int
+
+
+class Shut(Exception):
+    """Nothing more comes out of a mailbox; the message is why."""
+
+
+class Mailbox:
+    """Holds the parts of one job's answer until its client takes them.
+
+    Only one attempt's parts are ever in it. A newer attempt replaces what was not begun; once the
+    answer has begun, it shuts the box instead: bytes of two attempts never mix.
+    """
+
+    __slots__ = (
+        "_attempt", "_begun", "_chunks", "_limit_bytes", "_waiter",
+        "end", "head", "interrupt", "job", "shut_because", "submitted", "unsent_bytes",
+    )  # fmt: skip
+
+    def __init__(self, job: NewJob, limit_bytes: int) -> None:
+        self.job = job
+        self.submitted = False
+        self.head: Head | None = None
+        self.end: End | None = None
+        self.shut_because = ""
+        self.unsent_bytes = 0
+        self.interrupt: Callable[[], None] | None = None
+        self._limit_bytes = limit_bytes
+        self._chunks: list[bytes] = []
+        self._attempt = 0
+        self._begun = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def deliver(self, part: Part) -> None:
+        if part.attempt < self._attempt or self.end or self.shut_because:
+            return
+        if part.attempt > self._attempt:
+            if self._begun:
+                self.shut("superseded")
+                return
+            self._start_over(part.attempt)
+        if part.kind == "chunk":
+            self._add(part.content)
+        elif part.kind == "head":
+            self.head = _head(part.content)
+        else:
+            self.end = _end(part.content)
+        self._wake()
+
+    @property
+    def begun(self) -> bool:
+        return self._begun
+
+    def begin(self) -> None:
+        """From now on the answer is the current attempt's, or broken."""
+        self._begun = True
+
+    def take(self) -> bytes:
+        """The bytes that have come since the last time."""
+        chunks, self._chunks = self._chunks, []
+        self.unsent_bytes = 0
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def changed(self) -> None:
+        """Wait until something comes. Raises Shut."""
+        if not self.shut_because:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        self.check()
+
+    def check(self) -> None:
+        """Raises Shut."""
+        if self.shut_because:
+            raise Shut(self.shut_because)
+
+    def shut(self, because: str) -> None:
+        """Also ends a send that a client who does not read holds up."""
+        self.shut_because = self.shut_because or because
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+        elif self.interrupt:
+            self.interrupt()
+
+    def _add(self, content: bytes) -> None:
+        self._chunks.append(content)
+        self.unsent_bytes += len(content)
+        if self.unsent_bytes > self._limit_bytes:
+            self._chunks.clear()
+            self.shut("client too slow")
+
+    def _start_over(self, attempt: int) -> None:
+        self._attempt = attempt
+        self.head = None
+        self._chunks.clear()
+        self.unsent_bytes = 0
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Mailboxes:
+    """The open mailboxes of a gateway, by job."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._open: dict[str, Mailbox] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Mailbox]:
+        return iter(tuple(self._open.values()))
+
+    def __contains__(self, job: str) -> bool:
+        return job in self._open
+
+    def open(self, job: NewJob) -> Mailbox:
+        box = self._open[job.id] = Mailbox(job, self._limit_bytes)
+        return box
+
+    def close(self, job: str) -> None:
+        self._open.pop(job, None)
+
+    def deliver(self, part: Part) -> None:
+        """Parts of jobs that nobody waits for any more are dropped."""
+        box = self._open.get(part.job)
+        if box:
+            box.deliver(part)
+
+    def shut_all(self, because: str) -> None:
+        for box in self:
+            box.shut(because)
+
+
+def _head(content: bytes) -> Head:
+    fields: dict[str, Any] = orjson.loads(content)
+    return Head(
+        status=int(fields["status"]),
+        content_type=str(fields.get("content_type") or "application/json"),
+        unit=str(fields.get("unit", "")),
+        queue_ms=int(fields.get("queue_ms", 0)),
+        attempt=int(fields.get("attempt", 0)),
+    )
+
+
+def _end(content: bytes) -> End:
+    fields: dict[str, Any] = orjson.loads(content)
+    return End(
+        outcome=fields["outcome"],
+        reason=str(fields.get("reason", "")),
+        prompt_tokens=int(fields.get("prompt_tokens") or 0),
+    )

@@ -1,0 +1,178 @@
+"""A request as its body describes it: parsed once, checked as far as the gateway relies on it.
+
+What the gateway does not know passes to the unit as it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from gateway.errors import malformed
+
+Route = Literal["/v1/chat/completions", "/v1/completions"]
+
+_Check = Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a request's prompt tokens are counted from.
+
+    `pictured` says that it holds more than text, so that its length says little about its tokens.
+    """
+
+    texts: tuple[str, ...] = ()
+    ids: int = 0
+    pictured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that may become a job."""
+
+    model: str
+    stream: bool
+    prompt: Prompt
+
+
+def parse_request(body: bytes, route: Route) -> Request:
+    """Raises ApiError 400, whose `param` names the field that is wrong."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise malformed(f"The body is not JSON: {error}.") from error
+    if not isinstance(fields, dict):
+        raise malformed("The body is a JSON object.")
+    _check_fields(fields)
+    model = fields.get("model")
+    if not isinstance(model, str) or not model:
+        raise malformed("`model` is a string and required.", "model")
+    chat = route == "/v1/chat/completions"
+    prompt = _chat_prompt(fields) if chat else _completion_prompt(fields)
+    return Request(model, fields.get("stream") is True, prompt)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _is_stop(value: Any) -> bool:
+    return _is_text(value) or (_is_list(value) and all(map(_is_text, value)))
+
+
+_WHOLE: tuple[_Check, str] = (_is_whole, "a whole number")
+_COUNT: tuple[_Check, str] = (_is_count, "a whole number, 0 or more")
+_NUMBER: tuple[_Check, str] = (_is_number, "a number")
+_FLAG: tuple[_Check, str] = (_is_flag, "true or false")
+_OBJECT: tuple[_Check, str] = (_is_object, "an object")
+
+_CHECKS: dict[str, tuple[_Check, str]] = {
+    "stream": _FLAG,
+    "stream_options": _OBJECT,
+    "n": (lambda value: _is_whole(value) and value >= 1, "a whole number, 1 or more"),
+    "max_tokens": _COUNT,
+    "max_completion_tokens": _COUNT,
+    "min_tokens": _COUNT,
+    "temperature": _NUMBER,
+    "top_p": _NUMBER,
+    "presence_penalty": _NUMBER,
+    "frequency_penalty": _NUMBER,
+    "seed": _WHOLE,
+    "stop": (_is_stop, "a string or a list of strings"),
+    "user": (_is_text, "a string"),
+    "tools": (_is_list, "a list"),
+    "logit_bias": _OBJECT,
+}
+
+
+def _check_fields(fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        check = _CHECKS.get(name)
+        if check and value is not None and not check[0](value):
+            raise malformed(f"`{name}` is {check[1]}.", name)
+
+
+def _chat_prompt(fields: dict[str, Any]) -> Prompt:
+    messages = fields.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise malformed("`messages` is a list of messages, not empty.", "messages")
+    texts: list[str] = []
+    pictured = False
+    for at, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise malformed("A message is an object.", f"messages[{at}]")
+        if not isinstance(message.get("role"), str):
+            raise malformed("A message's role is a string.", f"messages[{at}].role")
+        pictured |= _read_content(message.get("content"), at, texts)
+        if message.get("tool_calls"):
+            texts.append(orjson.dumps(message["tool_calls"]).decode())
+    if fields.get("tools"):
+        texts.append(orjson.dumps(fields["tools"]).decode())
+    return Prompt(("\n".join(texts),), pictured=pictured)
+
+
+def _read_content(content: Any, at: int, texts: list[str]) -> bool:
+    """Add a message's text to `texts`; answers whether there is more than text."""
+    param = f"messages[{at}].content"
+    if content is None:
+        return False
+    if isinstance(content, str):
+        texts.append(content)
+        return False
+    if not isinstance(content, list) or not all(map(_is_object, content)):
+        raise malformed("A message's content is a string or a list of parts.", param)
+    pictured = False
+    for part in content:
+        text = part.get("text")
+        if isinstance(text, str):
+            texts.append(text)
+        elif part.get("type") == "text":
+            raise malformed("A text part has a text.", param)
+        else:
+            pictured = True
+    return pictured
+
+
+def _completion_prompt(fields: dict[str, Any]) -> Prompt:
+    prompt = fields.get("prompt")
+    if isinstance(prompt, str):
+        return Prompt((prompt,))
+    if prompt is None and "prompt_embeds" in fields:
+        return Prompt(pictured=True)
+    if isinstance(prompt, list) and prompt:
+        kinds = set(map(type, prompt))
+        if kinds == {int}:
+            return Prompt(ids=len(prompt))
+        if kinds == {str}:
+            return Prompt(tuple(prompt))
+        if kinds == {list} and all(ids and set(map(type, ids)) == {int} for ids in prompt):
+            return Prompt(ids=sum(map(len, prompt)))
+    raise malformed(
+        "`prompt` is a string, a list of strings, of token ids or of lists of them.", "prompt"
+    )

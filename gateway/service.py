@@ -1,0 +1,129 @@
+"""Starts and stops a gateway's duties.
+
+Order of stopping: first the door and the open answers, for which all duties still run; those that
+are left after drain_s get an error; then what they leave is cancelled; then the duties end, and at
+last the reply stream goes, which tells the pool that nobody listens here any more.
+"""
+
+import asyncio
+import logging
+import secrets
+import socket
+from contextlib import suppress
+from typing import Protocol
+
+from tokenizers import Tokenizer
+
+from common.connection import Connection, RedisUnavailable
+from common.server import Server, stop_on_signals
+from common.store import Store
+from common.views import Views
+from gateway.admission import Admission
+from gateway.answers import Answers
+from gateway.app import create_app
+from gateway.canceller import Canceller
+from gateway.heartbeater import Heartbeater
+from gateway.jobs import Jobs
+from gateway.mailbox import Mailboxes
+from gateway.metrics import Metrics
+from gateway.receiver import Receiver
+from gateway.recoverer import Recoverer
+from gateway.settings import GatewaySettings
+from gateway.submitter import Submitter
+from gateway.tokens import TokenCounter
+from gateway.watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+_LAST_WORDS_S = 5.0
+"""How long answers may take to say that they were ended, and their jobs to be cancelled."""
+
+
+async def serve(
+    settings: GatewaySettings, listener: socket.socket, tokenizer: Tokenizer | None
+) -> None:
+    """Serve until SIGTERM or SIGINT. Raises RedisUnavailable when there is no Redis at first."""
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
+    try:
+        await Gateway(settings, connection, tokenizer).run(listener, stop)
+    finally:
+        await connection.aclose()
+
+
+class Duty(Protocol):
+    """What runs beside the answers until it is told to stop."""
+
+    async def run(self, stop: asyncio.Event) -> None: ...
+
+
+class Gateway:
+    """One gateway: its parts, wired."""
+
+    def __init__(
+        self, settings: GatewaySettings, connection: Connection, tokenizer: Tokenizer | None
+    ) -> None:
+        self.id = f"gw-{secrets.token_hex(6)}"
+        self._settings = settings
+        self._store = Store(connection, settings)
+        self._views = Views(connection, settings)
+        self._counter = TokenCounter(settings.bytes_per_token, tokenizer)
+        self._mailboxes = Mailboxes(settings.max_unsent_bytes)
+        self._canceller = Canceller(self._store, self.id)
+        self._watcher = Watcher(self._views, settings, settings.watch_s, settings.alive_s)
+        self._heartbeater = heartbeater = Heartbeater(self._store, self.id, settings.heartbeat_s)
+        self._receiver = Receiver(
+            self._store, self.id, self._mailboxes, heartbeater, settings.trim_s
+        )
+        self._submitter = Submitter(self._store, heartbeater, self._canceller, self._watcher)
+        self._recoverer = Recoverer(
+            self._views, self._mailboxes, self._submitter, self._canceller, settings.recover_s
+        )
+
+    async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
+        settings = self._settings
+        await self._heartbeater.beat()
+        await self._watcher.look()
+        server = Server(self._app(stop), listener, settings.drain_s + _LAST_WORDS_S)
+        host, port = listener.getsockname()[:2]
+        log.info("started gateway=%s pool=%s at=%s:%d", self.id, settings.pool, host, port)
+        ended = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(duty.run(ended)) for duty in self._duties()]
+            tasks.append(group.create_task(self._shut_late(stop)))
+            await server.serve_until(stop)
+            await self._canceller.flush(_LAST_WORDS_S)
+            ended.set()
+            # Some wait in a blocking read; nothing that they could still read is wanted.
+            for task in tasks:
+                task.cancel()
+        with suppress(RedisUnavailable):
+            await self._store.drop_replies(self.id)
+        log.info("stopped gateway=%s", self.id)
+
+    def _duties(self) -> tuple[Duty, ...]:
+        return (
+            self._heartbeater,
+            self._watcher,
+            self._receiver,
+            self._canceller,
+            self._recoverer,
+        )
+
+    def _app(self, stop: asyncio.Event) -> object:
+        metrics = Metrics(self._settings.pool, self._mailboxes, self._watcher, self._counter)
+        return create_app(
+            self._settings,
+            Admission(self._settings, self.id, self._counter, self._watcher),
+            Answers(self._mailboxes, self._submitter, self._canceller, self._counter, metrics),
+            self._watcher,
+            self._views,
+            Jobs(self._store, self._views, self._watcher),
+            lambda: self._watcher.fresh and bool(self._watcher.live_units) and not stop.is_set(),
+        )
+
+    async def _shut_late(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        await asyncio.sleep(self._settings.drain_s)
+        self._mailboxes.shut_all("stopping")

@@ -1,0 +1,32 @@
+"""The gateway's settings: those of every process, and what only the door needs."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from common.settings import Settings
+
+
+class GatewaySettings(Settings):
+    """Built once in `__main__`; frozen."""
+
+    host: str = "127.0.0.1"
+    """Address that the gateway listens on."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port that the gateway listens on."""
+    max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    """Longest request body; a longer one is refused."""
+    max_unsent_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    """Answer bytes kept for a client that reads slowly; with more its job is cancelled."""
+    tokenizer: Path | None = None
+    """A `tokenizer.json`; without it tokens are estimated from bytes."""
+    bytes_per_token: float = Field(default=4.0, ge=1.0, le=16.0)
+    """Where the estimate starts; it then follows the usage that units report."""
+    drain_s: float = Field(default=30.0, ge=0)
+    """How long open answers may go on after SIGTERM."""
+    trim_s: float = Field(default=1.0, gt=0)
+    """Time between two cuts of the reply stream behind what was read."""
+    watch_s: float = Field(default=1.0, gt=0)
+    """Time between two looks at the pool."""
+    recover_s: float = Field(default=2.0, gt=0)
+    """Time between two looks for open requests whose jobs Redis has forgotten."""

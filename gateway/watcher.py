@@ -1,0 +1,106 @@
+"""Looks at the pool about once a second, so that the door need not ask Redis."""
+
+import asyncio
+import logging
+import math
+import time
+
+from pydantic import ValidationError
+
+from common.duty import run_duty
+from common.keys import CLASSES, JobClass
+from common.models import PoolView, UnitView
+from common.policy import Policy
+from common.views import Views
+from gateway.ratio import DecayedRatio
+
+log = logging.getLogger(__name__)
+
+_LONGEST_RETRY_S = 119
+"""The OpenAI SDK ignores a Retry-After of 120 s and more."""
+
+_FADE = 1 / 20
+"""The drain rate is that of about the last 20 looks."""
+
+
+class Watcher:
+    """The pool as last seen, and what follows from several looks: how fast the queues drain."""
+
+    def __init__(self, views: Views, policy: Policy, every_s: float, alive_s: float) -> None:
+        self.view: PoolView | None = None
+        self.policy = policy
+        self._views = views
+        self._settings = policy
+        self._every_s = every_s
+        self._alive_s = alive_s
+        self._seen_at = -math.inf
+        self._drains: dict[JobClass, DecayedRatio] = {name: DecayedRatio(_FADE) for name in CLASSES}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        await run_duty("watch", self.look, stop, self._every_s)
+
+    async def look(self) -> None:
+        view = await self._views.pool()
+        if self.view:
+            self._measure(self.view, view)
+        self._seen_at = time.monotonic()
+        if self.view is None or view.overrides != self.view.overrides:
+            self.policy = live_policy(self._settings, view.overrides)
+        self.view = view
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the pool was seen within the time in which a heartbeat counts."""
+        return time.monotonic() - self._seen_at <= self._alive_s
+
+    @property
+    def live_units(self) -> tuple[UnitView, ...]:
+        return tuple(unit for unit in self.view.units if unit.alive) if self.view else ()
+
+    @property
+    def unit_back_s(self) -> int:
+        """When to ask again while no unit lives: one that restarts is seen by then."""
+        return max(1, math.ceil(self._alive_s))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What live units serve; empty when none of them says."""
+        return tuple(sorted({model for unit in self.live_units for model in unit.models}))
+
+    def depth(self, job_class: JobClass) -> int:
+        """Jobs of a class that waited when last seen."""
+        return self.view.queues[job_class].depth if self.view else 0
+
+    def per_second(self, job_class: JobClass) -> float:
+        """How many jobs of a class units take in a second, of late."""
+        return self._drains[job_class].value or 0.0
+
+    def wait_s(self, job_class: JobClass, jobs: int) -> float | None:
+        """How long units need to take so many jobs; None when they take none."""
+        rate = self.per_second(job_class)
+        return jobs / rate if rate > 0 else None
+
+    def retry_after_s(self, job_class: JobClass, depth: int) -> int:
+        """When the jobs that wait now are taken: whole seconds, at least 1, below 120."""
+        wait_s = self.wait_s(job_class, depth)
+        if wait_s is None:
+            return _LONGEST_RETRY_S
+        return max(1, min(_LONGEST_RETRY_S, math.ceil(wait_s)))
+
+    def _measure(self, before: PoolView, after: PoolView) -> None:
+        passed_s = (after.now_ms - before.now_ms) / 1000
+        for name, drain in self._drains.items():
+            # Redis without its memory counts from 0 again.
+            taken = max(0, after.queues[name].taken - before.queues[name].taken)
+            drain.add(taken, max(0.0, passed_s))
+
+
+def live_policy(settings: Policy, overrides: dict[str, str]) -> Policy:
+    """The policy with the live overrides; those that are wrong are left out."""
+    try:
+        return settings.with_overrides(overrides)
+    except ValidationError as error:
+        wrong = {str(mistake["loc"][0]) for mistake in error.errors() if mistake["loc"]}
+        log.warning("ignored overrides names=%s", sorted(wrong))
+        kept = {name: value for name, value in overrides.items() if name not in wrong}
+        return settings.with_overrides(kept)

@@ -1,0 +1,111 @@
+"""What becomes of a job when its client leaves, its time is up or the gateway stops."""
+
+from typing import Any
+
+
+async def test_a_client_that_leaves_while_queued_takes_its_job_along(bench: Any) -> None:
+    writer = await bench.cut_off()
+    shown = await bench.waiting_job()
+    writer.close()
+    fields = await bench.outcome(shown["id"])
+    assert (fields["outcome"], fields["reason"]) == ("cancelled", "client left")
+    await bench.no_leaks()
+
+
+async def test_a_client_that_leaves_while_its_job_runs_has_it_aborted(bench: Any) -> None:
+    writer = await bench.cut_off()
+    job = await bench.unit.claim()
+    await bench.unit.open_stream(job, b"data: 1\n\n")
+    await bench.seen(lambda: not bench.unopened)
+    writer.close()
+    assert await bench.cancel_wake() == (job.id, 1)
+    await bench.unit.finish(job, "cancelled")
+    await bench.no_leaks()
+
+
+async def test_a_client_that_leaves_between_claim_and_first_byte_has_its_job_aborted(
+    bench: Any,
+) -> None:
+    writer = await bench.cut_off()
+    job = await bench.unit.claim()
+    writer.close()
+
+    async def cancelled() -> Any:
+        return (await bench.views.job(job.id)).get("cancel")
+
+    assert await bench.until(cancelled) == "client left"
+    await bench.unit.finish(job, "cancelled")
+    await bench.no_leaks()
+
+
+async def test_a_queued_job_past_its_deadline_is_a_504_and_gone(bench: Any) -> None:
+    response = await bench.post(headers={"x-adasplit-timeout-s": "0.05"})
+    assert response.status_code == 504
+    assert response.json()["error"]["code"] == "deadline_exceeded"
+    fields = await bench.outcome(response.headers["x-adasplit-job"])
+    assert fields["reason"] == "deadline passed"
+    await bench.no_leaks()
+
+
+async def test_a_stream_past_its_deadline_ends_with_an_error_event(bench: Any) -> None:
+    asked = bench.stream(headers={"x-adasplit-timeout-s": "0.5"})
+    job = await bench.unit.claim()
+    await bench.unit.open_stream(job, b"data: 1\n\n")
+    received = await (await asked).aread()
+    assert received.startswith(b"data: 1\n\ndata: ")
+    assert b"deadline_exceeded" in received
+    assert b"[DONE]" not in received
+    await bench.unit.finish(job, "cancelled")
+    await bench.no_leaks()
+
+
+async def test_a_timeout_above_the_setting_is_bounded_by_it(start: Any) -> None:
+    async with start(request_timeout_s=0.05) as bench:
+        response = await bench.post(headers={"x-adasplit-timeout-s": "1000"})
+        assert response.status_code == 504
+
+
+async def test_a_client_that_does_not_read_loses_its_job_not_the_gateways_memory(
+    start: Any,
+) -> None:
+    async with start(max_unsent_bytes=1_000_000) as bench:
+        writer = await bench.cut_off()
+        job = await bench.unit.claim()
+        await bench.unit.open_stream(job)
+
+        async def cancelled() -> Any:
+            await bench.unit.relay(job, chunk=b"x" * 900_000)
+            return (await bench.views.job(job.id)).get("cancel")
+
+        assert await bench.until(cancelled) == "client too slow"
+        assert sum(box.unsent_bytes for box in bench.boxes) < 2_000_000
+        await bench.unit.finish(job, "cancelled")
+        writer.close()
+        await bench.no_leaks()
+
+
+async def test_a_gateway_that_stops_finishes_open_answers_first(bench: Any) -> None:
+    asked = bench.stream()
+    job = await bench.unit.claim()
+    await bench.unit.open_stream(job, b"data: 1\n\n")
+    response = await asked
+    bench.stop.set()
+    await bench.refuses_connections()
+    await bench.unit.finish(job, chunk=b"data: [DONE]\n\n")
+    assert await response.aread() == b"data: 1\n\ndata: [DONE]\n\n"
+    await bench.running
+    assert await bench.reply_streams() == 0
+
+
+async def test_a_gateway_that_stops_cancels_what_is_not_finished_in_time(start: Any) -> None:
+    async with start(drain_s=0.1) as bench:
+        waiting = bench.post()
+        shown = await bench.waiting_job()
+        bench.stop.set()
+        response = await waiting
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "stopping"
+        await bench.running
+        fields = await bench.outcome(shown["id"])
+        assert fields["outcome"] == "cancelled"
+        assert await bench.reply_streams() == 0

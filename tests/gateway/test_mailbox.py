@@ -1,0 +1,94 @@
+"""What a mailbox keeps, drops and refuses."""
+
+import asyncio
+import json
+
+import pytest
+
+from common.models import NewJob, Part, PartKind
+from gateway.mailbox import Mailbox, Mailboxes, Shut
+
+JOB = NewJob("job-1", "short", 1, "gw-1", "/v1/completions", stream=True, body=b"{}")
+
+
+def box_of(limit_bytes: int = 100) -> Mailbox:
+    return Mailbox(JOB, limit_bytes)
+
+
+def part(kind: PartKind, content: bytes = b"", attempt: int = 1) -> Part:
+    return Part(JOB.id, attempt, kind, content)
+
+
+def head(attempt: int = 1) -> Part:
+    fields = {"status": 200, "content_type": "text/event-stream", "attempt": attempt}
+    return part("head", json.dumps(fields).encode(), attempt)
+
+
+def end(attempt: int = 1, outcome: str = "ok") -> Part:
+    return part("end", json.dumps({"outcome": outcome}).encode(), attempt)
+
+
+def test_parts_of_an_older_attempt_are_dropped() -> None:
+    box = box_of()
+    box.deliver(head(2))
+    box.deliver(part("chunk", b"old", 1))
+    box.deliver(end(1, "failed"))
+    assert (box.take(), box.end) == (b"", None)
+
+
+def test_a_newer_attempt_replaces_what_was_not_begun() -> None:
+    box = box_of()
+    box.deliver(head(1))
+    box.deliver(part("chunk", b"old", 1))
+    box.deliver(head(2))
+    box.deliver(part("chunk", b"new", 2))
+    assert box.take() == b"new"
+    assert box.head
+    assert box.head.attempt == 2
+
+
+async def test_a_newer_attempt_shuts_what_was_begun() -> None:
+    box = box_of()
+    box.deliver(head(1))
+    box.begin()
+    box.deliver(head(2))
+    box.deliver(part("chunk", b"new", 2))
+    assert box.take() == b""
+    with pytest.raises(Shut, match="superseded"):
+        await box.changed()
+
+
+async def test_several_chunks_come_out_as_one() -> None:
+    box = box_of()
+    for text in (b"a", b"b", b"c"):
+        box.deliver(part("chunk", text))
+    assert box.unsent_bytes == 3
+    assert box.take() == b"abc"
+    assert box.unsent_bytes == 0
+
+
+async def test_a_box_that_is_full_is_shut_and_keeps_nothing() -> None:
+    box = box_of(limit_bytes=5)
+    interrupted: list[bool] = []
+    box.interrupt = lambda: interrupted.append(True)
+    box.deliver(part("chunk", b"123456"))
+    assert (box.shut_because, box.take(), interrupted) == ("client too slow", b"", [True])
+
+
+async def test_who_waits_learns_of_a_part_and_of_being_shut() -> None:
+    box = box_of()
+    waiting = asyncio.create_task(box.changed())
+    asyncio.get_running_loop().call_soon(box.deliver, part("chunk", b"x"))
+    await waiting
+    waiting = asyncio.create_task(box.changed())
+    asyncio.get_running_loop().call_soon(box.shut, "stopping")
+    with pytest.raises(Shut, match="stopping"):
+        await waiting
+
+
+def test_parts_for_nobody_are_dropped() -> None:
+    boxes = Mailboxes(100)
+    box = boxes.open(JOB)
+    boxes.close(JOB.id)
+    boxes.deliver(part("chunk", b"x"))
+    assert (len(boxes), box.unsent_bytes, JOB.id in boxes) == (0, 0, False)

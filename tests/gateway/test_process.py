@@ -1,0 +1,88 @@
+"""The process itself: how it starts, says what is wrong, and stops."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import httpx
+import pytest
+
+GENEROUS_S = 30.0
+
+
+def run(*arguments: str, **settings: str) -> "subprocess.Popen[str]":
+    environment = os.environ | {f"ADASPLIT_{name.upper()}": each for name, each in settings.items()}
+    command = [sys.executable, "-m", "gateway", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "says"),
+    [
+        ({"redis_url": "redis://127.0.0.1:1/0"}, 1, "Redis does not answer"),
+        ({"redis_url": "http://x"}, 2, "not a Redis URL"),
+        ({"tokenizer": "/nowhere/tokenizer.json"}, 1, "cannot read the tokenizer"),
+        ({"bytes_per_token": "many"}, 2, "bytes_per_token"),
+        ({"lease_s": "1"}, 2, "renew_s"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_said_in_one_line(
+    settings: dict[str, str], code: int, says: str
+) -> None:
+    process = run("--port", str(free_port()), **settings)
+    _, errors = process.communicate(timeout=GENEROUS_S)
+    assert process.returncode == code
+    assert says in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
+def test_a_taken_port_is_said_in_one_line(redis_url: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = run("--port", str(taken.getsockname()[1]), redis_url=redis_url)
+        _, errors = process.communicate(timeout=GENEROUS_S)
+    assert process.returncode == 1
+    assert errors.startswith("gateway: cannot listen on 127.0.0.1:")
+
+
+def test_a_file_that_is_no_tokenizer_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    process = run(tokenizer=str(tmp_path / "tokenizer.json"), port=str(free_port()))
+    _, errors = process.communicate(timeout=GENEROUS_S)
+    assert process.returncode == 1
+    assert len(errors.strip().splitlines()) == 1
+
+
+def test_two_gateways_share_a_port_and_stop_clean_on_sigterm(redis_url: str) -> None:
+    port, pool = str(free_port()), f"test-{uuid.uuid4().hex}"
+    both = [run("--port", port, "--share-port", redis_url=redis_url, pool=pool) for _ in range(2)]
+    try:
+        transport = httpx.HTTPTransport(retries=8)
+        with httpx.Client(transport=transport, timeout=GENEROUS_S) as client:
+            assert client.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        logs = [wait_for_line(process, "started gateway") for process in both]
+        assert all(logs)
+        for process in both:
+            process.send_signal(signal.SIGTERM)
+        assert [process.wait(GENEROUS_S) for process in both] == [0, 0]
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
+
+
+def wait_for_line(process: "subprocess.Popen[str]", says: str) -> bool:
+    assert process.stderr is not None
+    return any(says in line for line in process.stderr)

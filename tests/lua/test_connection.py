@@ -1,0 +1,162 @@
+"""The connection on a real server: unknown scripts, a cluster's client, outages, views."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from common.connection import Connection, RedisUnavailable
+from common.models import Part, Relay
+from tests.conftest import Server
+from tests.lua.conftest import GATEWAY, Pool, new_pool
+
+
+@pytest.fixture
+async def clustered(valkey: Server) -> AsyncIterator[Pool]:
+    """A pool that a cluster's client serves."""
+    async with contextlib.aclosing(Connection.from_url(valkey.cluster_url)) as connection:
+        yield await new_pool(connection)
+
+
+async def test_scripts_that_redis_forgot_are_sent_again(real_pool: Pool) -> None:
+    await real_pool.unit("a")
+    await real_pool.redis("SCRIPT", "FLUSH")
+    job = await real_pool.one("a")
+    await real_pool.redis("SCRIPT", "FLUSH")
+    assert await real_pool.finish("a", job) == ["OK"]
+
+
+@pytest.mark.parametrize("known", ["finish", "claim", "relay"])
+async def test_a_turn_keeps_its_order_when_redis_knows_only_some_scripts(
+    real_pool: Pool, known: str
+) -> None:
+    await real_pool.unit("a")
+    job = await real_pool.one("a")
+    (waiting,) = await real_pool.submit()
+    await real_pool.redis("SCRIPT", "FLUSH")
+    await real_pool.redis("SCRIPT", "LOAD", real_pool.connection.scripts[known].text)
+    turn = await real_pool.store.turn(
+        "a",
+        relays=[Relay(GATEWAY, (Part(job.id, 1, "chunk", b"x"),))],
+        finishes=[real_pool.finished(job, parts=(Part(job.id, 1, "end", b"{}"),))],
+        claim=True,
+    )
+    assert turn.relayed[0].superseded == ()
+    assert turn.finished == ("OK",)
+    assert turn.claim is not None
+    assert [claimed.id for claimed in turn.claim.jobs] == [waiting]
+    assert [list(batch) for batch in await real_pool.replies()] == [
+        [f"{job.id}:1:chunk"],
+        [f"{job.id}:1:end"],
+    ]
+
+
+async def test_a_cluster_client_carries_a_job_from_submit_to_outcome(clustered: Pool) -> None:
+    await clustered.hungry("a")
+    (job,) = await clustered.submit()
+    assert [wake.kind for wake in await clustered.store.read_wakes("a", 5.0)] == ["claim"]
+    (claimed,) = (await clustered.claim("a")).jobs
+    turn = await clustered.store.turn(
+        "a",
+        relays=[Relay(GATEWAY, (Part(job, 1, "chunk", b"x"),))],
+        finishes=[clustered.finished(claimed)],
+        claim=True,
+    )
+    assert turn.finished == ("OK",)
+    _, batches = await clustered.store.read_replies(GATEWAY, "0", 5.0)
+    assert [part.content for batch in batches for part in batch] == [b"x"]
+    assert (await clustered.job(job))["outcome"] == "ok"
+
+
+async def test_a_cluster_client_reads_every_view(clustered: Pool) -> None:
+    clustered.clock.now_ms = await clustered.views.now_ms()
+    await clustered.unit("a", models="one\ntwo", limit_short=64)
+    await clustered.submit(count=2)
+    view = await clustered.views.pool()
+    (unit,) = view.units
+    assert (unit.name, unit.alive, unit.models, unit.limit_short) == ("a", True, ("one", "two"), 64)
+    assert view.queues["short"].depth == 2
+    assert await clustered.views.overrides() == {}
+    assert len(await clustered.views.events()) == 2
+    await clustered.views.ping()
+
+
+async def test_a_view_says_how_long_the_oldest_job_waits(pool: Pool) -> None:
+    await pool.unit("a")
+    await pool.submit("short")
+    pool.clock.advance(2)
+    await pool.submit("short")
+    queue = await pool.views.queue("short", pool.clock())
+    assert (queue.depth, queue.oldest_s, queue.taken) == (2, 2.0, 0)
+    (old, _) = (await pool.claim("a")).jobs
+    assert (await pool.views.queue("short", pool.clock())).oldest_s is None
+    pool.clock.advance(1)
+    await pool.requeue("a", old)
+    queue = await pool.views.queue("short", pool.clock())
+    assert (queue.depth, queue.oldest_s, queue.taken) == (1, 3.0, 2)
+
+
+async def test_a_view_of_a_pool_that_nobody_made_is_empty(pool: Pool) -> None:
+    view = await pool.views.pool()
+    assert view.units == ()
+    assert [view.queues[name].depth for name in view.queues] == [0, 0]
+
+
+async def test_a_waiting_job_knows_how_many_are_before_it(pool: Pool) -> None:
+    await pool.unit("a")
+    first = await pool.one("a")
+    jobs = await pool.submit(count=3)
+    entry = (await pool.job(jobs[2]))["entry"]
+    assert await pool.views.position("short", entry) == 2
+    await pool.requeue("a", first)
+    assert await pool.views.position("short", entry) == 3
+    assert await pool.views.requeued_before("short", first.id) == 0
+    assert await pool.views.requeued_before("short", jobs[0]) is None
+
+
+async def test_a_reply_stream_lives_as_long_as_it_is_kept(pool: Pool) -> None:
+    key = pool.keys.reply("g")
+    await pool.store.keep_replies("g")
+    assert 0 < await pool.redis("PTTL", key) <= pool.settings.alive_s * 1000
+    await pool.redis("PEXPIRE", key, 1000)
+    await pool.store.keep_replies("g")
+    assert await pool.redis("PTTL", key) > 1000
+    assert await pool.redis("XLEN", key) == 1
+
+
+async def test_batches_before_an_entry_can_be_forgotten(pool: Pool) -> None:
+    await pool.unit("a")
+    job = await pool.one("a")
+    for _ in range(3):
+        relay = Relay(GATEWAY, (Part(job.id, 1, "chunk", b"x"),))
+        await pool.store.turn("a", relays=[relay])
+    last, _ = await pool.store.read_replies(GATEWAY, "0", 1.0)
+    await pool.store.trim_replies(GATEWAY, last)
+    assert len(await pool.replies()) == 1
+
+
+async def test_a_server_that_does_not_answer_is_unavailable(unused_port: int) -> None:
+    connection = Connection.from_url(f"redis://127.0.0.1:{unused_port}", timeout_s=1.0)
+    async with contextlib.aclosing(connection):
+        with pytest.raises(RedisUnavailable):
+            await connection.command("PING")
+        with pytest.raises(RedisUnavailable):
+            await connection.commands([["PING"], ["PING"]])
+        with pytest.raises(RedisUnavailable):
+            await connection.block("BLPOP", "key", 1)
+        with pytest.raises(RedisUnavailable):
+            await connection.groups("key")
+
+
+async def test_a_mistake_of_ours_is_not_an_outage(real_pool: Pool) -> None:
+    with pytest.raises(Exception, match="unknown command") as raised:
+        await real_pool.redis("NOT-A-COMMAND")
+    assert not isinstance(raised.value, RedisUnavailable)
+
+
+async def test_a_script_may_not_leave_its_slot(real_pool: Pool) -> None:
+    lead = real_pool.connection.scripts["lead"]
+    call = lead.call({"leader": "elsewhere"}, {"scaler": "s", "ttl_ms": 10})
+    assert await real_pool.connection.run(call) == [b"LEADER"]
+    with pytest.raises(Exception, match=r"non local|same slot|different slots"):
+        await real_pool.redis("EVAL", "#!lua\nreturn redis.call('GET', 'b')", 1, "a")

@@ -1,0 +1,82 @@
+"""The settings: from the environment and a .env file, checked against one another."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from common.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty folder to stand in, and no setting in the environment."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"ADASPLIT_{name.upper()}", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_setting_comes_from_its_prefixed_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADASPLIT_WORKER_CONCURRENCY_LIMIT", "5")
+    monkeypatch.setenv("ADASPLIT_RASP_STEAL_COOLDOWN_S", "2.5")
+    monkeypatch.setenv("POOL", "not-ours")
+    settings = Settings()
+    assert settings.worker_concurrency_limit == 5
+    assert settings.rasp_steal_cooldown_s == 2.5
+    assert settings.pool == "default"
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, no_surroundings: Path
+) -> None:
+    (no_surroundings / ".env").write_text("ADASPLIT_POOL=from-file\nADASPLIT_LEASE_S=30\nOTHER=1\n")
+    monkeypatch.setenv("ADASPLIT_LEASE_S", "40")
+    settings = Settings()
+    assert (settings.pool, settings.lease_s) == ("from-file", 40.0)
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADASPLIT_WORKER_CONCURRENCY_LIMIT_LONG", "")
+    assert Settings().worker_concurrency_limit_long is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"renew_s": 7.5, "lease_s": 15.0}, "renew_s must be less than half of lease_s"),
+        ({"heartbeat_s": 2.5, "alive_s": 5.0}, "heartbeat_s must be less than half of alive_s"),
+        ({"lease_s": 0}, "lease_s"),
+        ({"max_attempts": 0}, "max_attempts"),
+        ({"qhap_min_short": 0}, "qhap_min_short"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, float], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Settings.model_validate(numbers)
+
+
+@pytest.mark.parametrize("numbers", [{"renew_s": 7.4}, {"heartbeat_s": 2.4}])
+def test_numbers_that_just_fit_are_taken(numbers: dict[str, float]) -> None:
+    Settings.model_validate(numbers)
+
+
+@pytest.mark.parametrize("pool", ["", "a b", "a{b}", "a:b", "x" * 65])
+def test_a_pool_whose_name_would_spoil_a_key_is_refused(pool: str) -> None:
+    with pytest.raises(ValidationError, match="pool"):
+        Settings(pool=pool)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().pool = "other"  # type: ignore[misc]  # what the test is about
+
+
+def test_every_setting_says_what_it_is() -> None:
+    fields = Settings.model_fields
+    assert [name for name in fields if not fields[name].description] == []
+
+
+def test_every_time_says_its_unit() -> None:
+    floats = [name for name, field in Settings.model_fields.items() if field.annotation is float]
+    assert [name for name in floats if not name.endswith("_s")] == []
