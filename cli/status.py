@@ -13,7 +13,6 @@ from cli.failure import CannotDo
 from cli.page import page
 from cli.reading import gateway_url, read, settings_for_redis
 from cli.state import view_of
-from cli.viewer import policy_under
 from common.policy import Policy
 from common.state import state_of
 
@@ -53,4 +52,4 @@ def _from_gateway(url: str) -> Any:
 async def _from_redis(redis_url: str) -> dict[str, Any]:
     settings = settings_for_redis(redis_url)
     view = await read(settings, lambda views: views.pool())
-    return state_of(settings.pool, view, policy_under(settings, view))
+    return state_of(settings.pool, view, settings.under(view.overrides))

@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-from pydantic import ValidationError
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
@@ -18,14 +17,6 @@ from common.views import Views
 
 _PAGE_EVERY_S = 0.5
 _LINE_EVERY_S = 5.0
-
-
-def policy_under(policy: Policy, view: PoolView) -> Policy:
-    """The policy with the live overrides; without them when one is wrong."""
-    try:
-        return policy.with_overrides(view.overrides)
-    except ValidationError:
-        return policy
 
 
 class Viewer:
@@ -59,7 +50,7 @@ class Viewer:
             return Text(f"Redis is away: {error}", style="bold red")
         up_s = round(time.monotonic() - self._started_s)
         title = f"{self._title}   up {up_s // 3600}:{up_s // 60 % 60:02}:{up_s % 60:02}"
-        policy = policy_under(self._policy, view)
+        policy = self._policy.under(view.overrides)
         return Group(
             page(view, policy, title, self._console.width),
             lately(self._happenings.counts, self._happenings.notes),

@@ -4,8 +4,7 @@ The only module that imports `redis`. Whatever says that Redis is away becomes `
 everything else is a mistake of ours and passes through.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +26,7 @@ _AWAY = (
     exceptions.ClusterDownError,
     exceptions.MasterDownError,
     exceptions.TryAgainError,
+    OSError,
 )
 
 
@@ -42,16 +42,18 @@ class BadRedisUrl(ValueError):
     """A Redis URL of no known form."""
 
 
-@asynccontextmanager
-async def _outages() -> AsyncIterator[None]:
-    try:
-        yield
-    except exceptions.NoScriptError:
-        raise
-    except _AWAY as error:
-        raise RedisUnavailable(str(error) or type(error).__name__) from error
-    except OSError as error:
-        raise RedisUnavailable(str(error)) from error
+class _Outages:
+    """Turns what says that Redis is away into `RedisUnavailable`."""
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, _AWAY) and not isinstance(error, exceptions.NoScriptError):
+            raise RedisUnavailable(str(error) or type(error).__name__) from error
+
+
+_outages = _Outages()
 
 
 class Connection:
@@ -71,7 +73,7 @@ class Connection:
 
     async def run(self, call: Call) -> list[Any]:
         """Run one script. Raises RedisUnavailable; the script may have run all the same."""
-        async with _outages():
+        with _outages:
             try:
                 reply = await self._quick.execute_command(
                     "EVALSHA", call.script.sha, *call.arguments
@@ -86,7 +88,7 @@ class Connection:
             return []
         if len(calls) == 1:
             return [await self.run(calls[0])]
-        async with _outages():
+        with _outages:
             pipeline = self._quick.pipeline(transaction=False)
             # The first call of a script goes with its text: were one unknown to Redis, a later one
             # would run before it, and a finish would cut off the bytes that a relay brings.
@@ -104,20 +106,20 @@ class Connection:
         if isinstance(reply, exceptions.NoScriptError):
             return await self.run(call)
         if isinstance(reply, Exception):
-            async with _outages():
+            with _outages:
                 raise reply
         return cast("list[Any]", reply)
 
     async def command(self, *args: Arg) -> Any:
         """One quick command; the reply as redis-py parses it."""
-        async with _outages():
+        with _outages:
             return await self._quick.execute_command(*args)
 
     async def commands(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
         """Quick commands in one round trip."""
         if not commands:
             return []
-        async with _outages():
+        with _outages:
             pipeline = self._quick.pipeline(transaction=False)
             for args in commands:
                 pipeline.execute_command(*args)
@@ -126,12 +128,12 @@ class Connection:
 
     async def block(self, *args: Arg) -> Any:
         """One blocking read of at most `LONGEST_BLOCK_S`; it takes a connection of its own."""
-        async with _outages():
+        with _outages:
             return await self._blocking.execute_command(*args)
 
     async def groups(self, stream: str) -> list[dict[str, Any]]:
         """The consumer groups of a stream; none when there is no such stream."""
-        async with _outages():
+        with _outages:
             try:
                 groups: list[dict[str, Any]] = await self._quick.xinfo_groups(stream)
             except exceptions.ResponseError as error:
@@ -142,7 +144,7 @@ class Connection:
 
     async def make_group(self, stream: str) -> None:
         """Make the group `units` at the stream's start; no harm when it is there."""
-        async with _outages():
+        with _outages:
             try:
                 await self._quick.xgroup_create(stream, GROUP, "0", mkstream=True)
             except exceptions.ResponseError as error:
@@ -162,6 +164,8 @@ def _client(url: str, timeout_s: float) -> Any:
         # One lost reply must not run a script twice: who calls decides what may be repeated.
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        # Who calls bounds how many calls there are at a time; the pool is not to refuse one.
+        "max_connections": 10_000,
     }
     makers = {
         "redis": Redis.from_url,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.keys import JobClass
 
@@ -58,5 +58,18 @@ class Policy(BaseModel):
         known = {name: value for name, value in overrides.items() if name in Policy.model_fields}
         return Policy.model_validate(self.model_dump() | known)
 
+    def under(self, overrides: Mapping[str, str]) -> "Policy":
+        """This policy with the live overrides that are right."""
+        wrong = self.wrong(overrides)
+        return self.with_overrides({k: v for k, v in overrides.items() if k not in wrong})
 
-POLICY_FIELDS = tuple(Policy.model_fields)
+    def wrong(self, overrides: Mapping[str, str]) -> dict[str, str]:
+        """The overrides that are no value of their setting; unknown names are not wrong."""
+        return {name: value for name, value in overrides.items() if not self._fits(name, value)}
+
+    def _fits(self, name: str, value: str) -> bool:
+        try:
+            self.with_overrides({name: value})
+        except ValidationError:
+            return False
+        return True

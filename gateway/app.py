@@ -22,7 +22,7 @@ from gateway.errors import add_error_answers, redis_unavailable
 from gateway.jobs import Jobs
 from gateway.requests import Route
 from gateway.settings import GatewaySettings
-from gateway.watcher import Watcher, live_policy
+from gateway.watcher import Watcher
 
 _ROUTES: tuple[Route, ...] = ("/v1/chat/completions", "/v1/completions")
 
@@ -79,7 +79,7 @@ def _add_pool_pages(
                 view = await views.pool()
             except RedisUnavailable as outage:
                 raise redis_unavailable() from outage
-        policy = live_policy(settings, view.overrides)
+        policy = settings.under(view.overrides)
         return _json(state_of(settings.pool, view, policy))
 
     app.add_api_route("/v1/models", models)

@@ -5,8 +5,6 @@ import logging
 import math
 import time
 
-from pydantic import ValidationError
-
 from common.duty import run_duty
 from common.keys import CLASSES, JobClass
 from common.models import PoolView, UnitView
@@ -45,7 +43,7 @@ class Watcher:
             self._measure(self.view, view)
         self._seen_at = time.monotonic()
         if self.view is None or view.overrides != self.view.overrides:
-            self.policy = live_policy(self._settings, view.overrides)
+            self.policy = self._settings.under(view.overrides)
         self.view = view
 
     @property
@@ -93,14 +91,3 @@ class Watcher:
             # Redis without its memory counts from 0 again.
             taken = max(0, after.queues[name].taken - before.queues[name].taken)
             drain.add(taken, max(0.0, passed_s))
-
-
-def live_policy(settings: Policy, overrides: dict[str, str]) -> Policy:
-    """The policy with the live overrides; those that are wrong are left out."""
-    try:
-        return settings.with_overrides(overrides)
-    except ValidationError as error:
-        wrong = {str(mistake["loc"][0]) for mistake in error.errors() if mistake["loc"]}
-        log.warning("ignored overrides names=%s", sorted(wrong))
-        kept = {name: value for name, value in overrides.items() if name not in wrong}
-        return settings.with_overrides(kept)

@@ -1,9 +1,7 @@
-"""The policy of the settings with the live overrides, of which wrong ones are ignored."""
+"""The policy of the settings with the live overrides, of which wrong ones are ignored and said."""
 
 import logging
 from collections.abc import Mapping
-
-from pydantic import ValidationError
 
 from common.policy import Policy
 from scaler.metrics import WRONG_OVERRIDES
@@ -17,19 +15,12 @@ class LivePolicy:
     def __init__(self, policy: Policy, pool: str) -> None:
         self._policy = policy
         self._pool = pool
-        self._said: set[tuple[str, str]] = set()
+        self._said: dict[str, str] = {}
 
     def under(self, overrides: Mapping[str, str]) -> Policy:
-        wrong = {(name, value) for name, value in overrides.items() if not self._fits(name, value)}
-        for name, value in sorted(wrong - self._said):
+        wrong = self._policy.wrong(overrides)
+        for name, value in sorted(wrong.items() - self._said.items()):
             log.warning("ignored a wrong override name=%s value=%r", name, value)
         self._said = wrong
         WRONG_OVERRIDES.labels(self._pool).set(len(wrong))
-        return self._policy.with_overrides(dict(overrides.items() - wrong))
-
-    def _fits(self, name: str, value: str) -> bool:
-        try:
-            self._policy.with_overrides({name: value})
-        except ValidationError:
-            return False
-        return True
+        return self._policy.under(overrides)

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -65,6 +66,8 @@ async def test_while_redis_is_away_requests_are_a_503_and_later_served_again(
         own_server.start()
         await own_server.answers()
         await bench.unit.register()
+        watcher, registered_s = bench.gateway._watcher, time.monotonic()
+        await bench.seen(lambda: watcher._seen_at > registered_s and watcher.live_units)
         asked = bench.post()
         await bench.unit.answer(await bench.unit.claim(), b"{}")
         assert (await asked).status_code == 200

@@ -9,7 +9,7 @@ from common.keys import CLASSES
 from common.models import PoolView, QueueView
 from common.policy import Policy
 from common.views import Views
-from gateway.watcher import Watcher, live_policy
+from gateway.watcher import Watcher
 
 
 class Looks:
@@ -55,5 +55,5 @@ async def test_a_count_that_starts_again_is_no_negative_drain() -> None:
 
 def test_only_the_wrong_overrides_are_left_out() -> None:
     overrides = {"qhap_min_short": "0", "qhap_scale_up_above": "7", "unheard_of": "1"}
-    policy = live_policy(Policy(), overrides)
+    policy = Policy().under(overrides)
     assert (policy.qhap_min_short, policy.qhap_scale_up_above) == (1, 7)
