@@ -4,11 +4,14 @@ The only module that imports `redis`. Whatever says that Redis is away becomes `
 everything else is a mistake of ours and passes through.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, cast
 from urllib.parse import unquote, urlsplit
 
+import hiredis
 from redis import exceptions
+from redis.asyncio import Connection as RedisConnection
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
@@ -54,6 +57,14 @@ class _Outages:
 
 
 _outages = _Outages()
+
+
+class _Packed(RedisConnection):
+    """A connection whose commands are packed in C: redis-py does so only in its synchronous one."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        # redis-py writes some commands as two words in one.
+        return [hiredis.pack_command((*args[0].split(" "), *args[1:]))]
 
 
 class Connection:
@@ -167,8 +178,8 @@ def _client(url: str, timeout_s: float) -> Any:
         # Who calls bounds how many calls there are at a time; the pool is not to refuse one.
         "max_connections": 10_000,
     }
-    makers = {
-        "redis": Redis.from_url,
+    makers: dict[str, Callable[..., Any]] = {
+        "redis": partial(Redis.from_url, connection_class=_Packed),
         "rediss": Redis.from_url,
         "unix": Redis.from_url,
         "redis+sentinel": _sentinel_client,

@@ -50,22 +50,35 @@ class UnitClient:
         headers = {"accept-encoding": "identity", "user-agent": "adasplit"}
         if settings.unit_api_key:
             headers["authorization"] = f"Bearer {settings.unit_api_key.get_secret_value()}"
+        base_url = settings.unit_url.rstrip("/")
+        self._transport = AiohttpTransport(limits=_LIMITS)
         self._client = httpx.AsyncClient(
-            base_url=settings.unit_url.rstrip("/"),
-            headers=headers,
-            timeout=httpx.Timeout(None, connect=settings.connect_timeout_s),
-            transport=AiohttpTransport(limits=_LIMITS),
+            base_url=base_url, headers=headers, transport=self._transport
         )
+        self._urls = {route: httpx.URL(base_url + route) for route in ROUTES}
+        self._headers = headers | {"content-type": "application/json"}
+        self._timeout = httpx.Timeout(None, connect=settings.connect_timeout_s).as_dict()
 
     @asynccontextmanager
     async def post(self, route: str, body: bytes, job: str) -> AsyncIterator[httpx.Response]:
         """Post a job's body. Raises UnitFault when the connection fails, also inside the answer."""
         if route not in ROUTES:
             raise ValueError(f"not a route of a unit: {route}")
-        headers = {"content-type": "application/json", "x-request-id": job}
+        # Straight to the transport: the client's redirects, cookies and authentication have no use
+        # here, and cost as much as the call itself.
+        request = httpx.Request(
+            "POST",
+            self._urls[route],
+            headers=self._headers | {"x-request-id": job},
+            content=body,
+            extensions={"timeout": self._timeout},
+        )
         try:
-            async with self._client.stream("POST", route, content=body, headers=headers) as answer:
+            answer = await self._transport.handle_async_request(request)
+            try:
                 yield answer
+            finally:
+                await answer.aclose()
         # The transport reports a refusal, too, as a timeout.
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise UnitFault("refused", f"no connection: {error}") from error

@@ -34,23 +34,27 @@ local hungry = { short = hungry_short, long = hungry_long }
 local woken = { short = woken_short, long = woken_long }
 local opposite = { short = 'long', long = 'short' }
 
-local live = redis.call('HMGET', policy, 'worker_concurrency_limit', 'worker_concurrency_limit_short',
-  'worker_concurrency_limit_long', 'rasp_steal', 'rasp_steal_cooldown_s', 'rasp_long_takes_short',
-  'starvation_bound_s')
+-- Live overrides are rare: without any, their names need not be looked up.
+local live = {}
+if redis.call('EXISTS', policy) == 1 then
+  live = redis.call('HMGET', policy, 'worker_concurrency_limit', 'worker_concurrency_limit_short',
+    'worker_concurrency_limit_long', 'rasp_steal', 'rasp_steal_cooldown_s', 'rasp_long_takes_short',
+    'starvation_bound_s')
+end
 local function number(override, setting)
-  return tonumber(override) or tonumber(setting)
+  return override and tonumber(override) or tonumber(setting)
 end
 -- The words that the settings take, so that a live override means here what it means there.
-local words = { ['1'] = true, ['true'] = true, t = true, on = true, yes = true, y = true }
-for _, word in ipairs({ '0', 'false', 'f', 'off', 'no', 'n' }) do
-  words[word] = false
-end
 local function on(override, setting)
-  local said = words[string.lower(override or setting)]
-  if said == nil then
-    return setting == '1'
+  if override then
+    local word = ' ' .. string.lower(override) .. ' '
+    if string.find(' 1 true t on yes y ', word, 1, true) then
+      return true
+    elseif string.find(' 0 false f off no n ', word, 1, true) then
+      return false
+    end
   end
-  return said
+  return setting == '1'
 end
 local both = number(live[1], limit)
 local limits = {
@@ -75,16 +79,20 @@ local held = { short = tonumber(counts[1] or 0), long = tonumber(counts[2] or 0)
 -- depth: submitted and not claimed. last: the newest entry that any unit was given.
 local depth, last = {}, {}
 for class, queue in pairs(queues) do
-  local groups = redis.pcall('XINFO', 'GROUPS', queue)
-  if groups.err or not groups[1] then
-    return { 'NOGROUP' }
+  local length = redis.call('XLEN', queue)
+  depth[class] = 0
+  if length > 0 then
+    local groups = redis.pcall('XINFO', 'GROUPS', queue)
+    if groups.err or not groups[1] then
+      return { 'NOGROUP' }
+    end
+    local group = {}
+    for i = 1, #groups[1], 2 do
+      group[groups[1][i]] = groups[1][i + 1]
+    end
+    depth[class] = length - group['pending'] + redis.call('ZCARD', requeued[class])
+    last[class] = group['last-delivered-id']
   end
-  local group = {}
-  for i = 1, #groups[1], 2 do
-    group[groups[1][i]] = groups[1][i + 1]
-  end
-  depth[class] = redis.call('XLEN', queue) - group['pending'] + redis.call('ZCARD', requeued[class])
-  last[class] = group['last-delivered-id']
 end
 
 local function wake(name, from, to)

@@ -23,17 +23,18 @@ local state = redis.call('HGET', job, 'state')
 if state then
   return { 'EXISTS', state }
 end
-local groups = redis.pcall('XINFO', 'GROUPS', queue)
-if groups.err or not groups[1] then
-  return { 'NOGROUP' }
-end
-local pending
-for i = 1, #groups[1], 2 do
-  if groups[1][i] == 'pending' then
-    pending = groups[1][i + 1]
+local depth = redis.call('XLEN', queue)
+if depth > 0 then
+  local groups = redis.pcall('XINFO', 'GROUPS', queue)
+  if groups.err or not groups[1] then
+    return { 'NOGROUP' }
+  end
+  for i = 1, #groups[1], 2 do
+    if groups[1][i] == 'pending' then
+      depth = depth - groups[1][i + 1] + redis.call('ZCARD', requeued)
+    end
   end
 end
-local depth = redis.call('XLEN', queue) - pending + redis.call('ZCARD', requeued)
 local override = redis.call('HGET', policy, 'max_queue_depth_' .. class)
 if depth >= (tonumber(override) or tonumber(max_queue_depth)) then
   return { 'FULL', depth }

@@ -202,9 +202,15 @@ async def test_an_older_entry_of_a_resubmitted_job_is_dropped(pool: Pool) -> Non
 
 
 async def test_a_claim_makes_the_groups_that_are_missing(pool: Pool) -> None:
+    await pool.unit("a")
     (job,) = await pool.submit()
     for name in CLASSES:
         await pool.redis("XGROUP", "DESTROY", pool.keys.queue(name), GROUP)
+    assert await pool.take("a") == [job]
+
+
+async def test_what_is_submitted_before_any_group_is_there_is_not_lost(pool: Pool) -> None:
+    (job,) = await pool.submit()
     assert await pool.take("a") == [job]
 
 
