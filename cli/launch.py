@@ -136,7 +136,7 @@ class _Run:
             models = [model for unit in (await views.pool()).units for model in unit.models]
         except RedisUnavailable:
             models = []
-        with_key = bool(self._launch.settings.api_keys)
+        with_key = bool(self._launch.settings.api_keys.get_secret_value())
         return curl(self._launch.layout.url, (models or ["MODEL"])[0], with_key=with_key)
 
     def _say(self, line: str) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 
 from cli.failure import CannotDo
 from common.settings import Settings
@@ -17,8 +17,10 @@ class CliSettings(Settings):
     """A tokenizer file, which the gateway reads."""
     drain_s: float = Field(default=30.0, ge=0)
     """How long gateways and dispatchers go on with what is open; `up` waits a little longer."""
-    api_keys: str = ""
+    api_keys: SecretStr = SecretStr("")
     """The keys that the gateway asks for; the printed request then names one."""
+    api_key: SecretStr | None = None
+    """The key that `adasplit status` shows to the gateway."""
 
     @property
     def names_redis(self) -> bool:

@@ -12,6 +12,7 @@ from rich.console import Console
 from cli.failure import CannotDo
 from cli.page import page
 from cli.reading import gateway_url, read, settings_for_redis
+from cli.settings import read_settings
 from cli.state import view_of
 from common.policy import Policy
 from common.state import state_of
@@ -40,7 +41,9 @@ def status(
 
 def _from_gateway(url: str) -> Any:
     try:
-        answer = httpx.get(f"{url}/v1/state", timeout=_TIMEOUT_S)
+        key = read_settings().api_key
+        headers = {"authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+        answer = httpx.get(f"{url}/v1/state", headers=headers, timeout=_TIMEOUT_S)
         answer.raise_for_status()
         return answer.json()
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -10,6 +10,7 @@ from starlette.types import Receive
 from common.models import NewJob
 from gateway.classify import CLASS_HEADER, TIMEOUT_HEADER, asked_class, class_of, timeout_of
 from gateway.errors import model_not_found, no_units, redis_unavailable, too_large
+from gateway.keys import OWNER
 from gateway.requests import Route, parse_request
 from gateway.settings import GatewaySettings
 from gateway.tokens import TokenCounter, learnable_bytes
@@ -50,7 +51,6 @@ class Admission:
     ) -> Admitted:
         """Raises ApiError, ClientLeft."""
         headers = _headers(scope)
-        owner = self._owner()
         body = await self._read_body(headers, receive)
         request = parse_request(body, route)
         asked = asked_class(headers)
@@ -65,14 +65,10 @@ class Admission:
             route=route,
             stream=request.stream,
             body=body,
-            owner=owner,
+            owner=scope.get(OWNER, ""),
             timeout_s=timeout_s,
         )
         return Admitted(job, learnable_bytes(request.prompt))
-
-    def _owner(self) -> str:
-        # Whoever holds no key owns nothing: with keys, this names the key's holder.
-        return ""
 
     async def _read_body(self, headers: dict[str, str], receive: Receive) -> bytes:
         most = self._settings.max_body_bytes

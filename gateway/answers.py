@@ -13,6 +13,7 @@ from gateway.errors import (
     cancelled,
     deadline_exceeded,
     redis_unavailable,
+    send_error,
     stopping,
     unit_failed,
 )
@@ -215,14 +216,3 @@ async def _watch_client(receive: Receive, box: Mailbox) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     box.shut("client left")
-
-
-async def send_error(send: Send, error: ApiError, headers: list[tuple[bytes, bytes]]) -> None:
-    await send(
-        {
-            "type": "http.response.start",
-            "status": error.status,
-            "headers": error.headers() + headers,
-        }
-    )
-    await send({"type": "http.response.body", "body": error.body})

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 from starlette.routing import Route as HttpRoute
@@ -20,6 +20,7 @@ from gateway.answers import Answers
 from gateway.completions import Completions
 from gateway.errors import add_error_answers, redis_unavailable
 from gateway.jobs import Jobs
+from gateway.keys import OWNER
 from gateway.requests import Route
 from gateway.settings import GatewaySettings
 from gateway.watcher import Watcher
@@ -89,17 +90,17 @@ def _add_pool_pages(
 def _add_job_pages(app: FastAPI, jobs: Jobs) -> None:
     turn = asyncio.Semaphore(_READS_AT_A_TIME)
 
-    async def tell(job: str) -> Response:
+    async def tell(job: str, request: Request) -> Response:
         async with turn:
             try:
-                return _json(await jobs.tell(job))
+                return _json(await jobs.tell(job, request.scope.get(OWNER, "")))
             except RedisUnavailable as outage:
                 raise redis_unavailable() from outage
 
-    async def cancel(job: str) -> Response:
+    async def cancel(job: str, request: Request) -> Response:
         async with turn:
             try:
-                return _json(await jobs.cancel(job))
+                return _json(await jobs.cancel(job, request.scope.get(OWNER, "")))
             except RedisUnavailable as outage:
                 raise redis_unavailable() from outage
 

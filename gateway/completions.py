@@ -5,8 +5,8 @@ import time
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission import Admission, ClientLeft
-from gateway.answers import Answers, send_error
-from gateway.errors import ApiError
+from gateway.answers import Answers
+from gateway.errors import ApiError, send_error
 from gateway.requests import Route
 
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Send
 
 _CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a request that its own client gave up; the OpenAI SDK does not retry it."""
@@ -79,6 +80,11 @@ def too_large(max_body_bytes: int) -> ApiError:
     return ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, "request_too_large")
 
 
+def invalid_api_key() -> ApiError:
+    message = "No API key was given, or it is nobody's. Send one as `Authorization: Bearer KEY`."
+    return ApiError(HTTPStatus.UNAUTHORIZED, message, "invalid_api_key")
+
+
 def model_not_found(model: str) -> ApiError:
     message = f"The model `{model}` does not exist."
     return ApiError(HTTPStatus.NOT_FOUND, message, "model_not_found", "model")
@@ -124,6 +130,17 @@ def cancelled(reason: str) -> ApiError:
 def stopping() -> ApiError:
     message = "The gateway stops; ask again."
     return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, "stopping", retry_after_s=1)
+
+
+async def send_error(send: Send, error: ApiError, headers: list[tuple[bytes, bytes]]) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": error.status,
+            "headers": error.headers() + headers,
+        }
+    )
+    await send({"type": "http.response.body", "body": error.body})
 
 
 def add_error_answers(app: FastAPI) -> None:

@@ -23,8 +23,8 @@ class Jobs:
         self._views = views
         self._watcher = watcher
 
-    async def tell(self, job: str) -> dict[str, Any]:
-        fields = await self._fields(job)
+    async def tell(self, job: str, owner: str) -> dict[str, Any]:
+        fields = await self._fields(job, owner)
         position = await self._position(job, fields)
         job_class = _class(fields)
         # The job itself is one more that has to be taken.
@@ -43,8 +43,8 @@ class Jobs:
             "durations_s": _durations_s(fields),
         }
 
-    async def cancel(self, job: str) -> dict[str, Any]:
-        fields = await self._fields(job)
+    async def cancel(self, job: str, owner: str) -> dict[str, Any]:
+        fields = await self._fields(job, owner)
         answer = await self._store.cancel(
             job, _class(fields), fields.get("gateway", ""), "asked for"
         )
@@ -52,9 +52,10 @@ class Jobs:
             raise job_not_found(job)
         return {"id": job, "object": "job", "result": _ANSWERS[answer]}
 
-    async def _fields(self, job: str) -> dict[str, str]:
+    async def _fields(self, job: str, owner: str) -> dict[str, str]:
         fields = await self._views.job(job)
-        if not fields.get("state"):
+        # Another's job is as unknown as none: its id is not to be found out by asking.
+        if not fields.get("state") or fields.get("owner", "") != owner:
             raise job_not_found(job)
         return fields
 

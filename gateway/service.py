@@ -12,6 +12,7 @@ import socket
 from contextlib import suppress
 from typing import Protocol
 
+from starlette.types import ASGIApp
 from tokenizers import Tokenizer
 
 from common.connection import Connection, RedisUnavailable
@@ -24,6 +25,7 @@ from gateway.app import create_app
 from gateway.canceller import Canceller
 from gateway.heartbeater import Heartbeater
 from gateway.jobs import Jobs
+from gateway.keys import ApiKeys, KeyGate
 from gateway.mailbox import Mailboxes
 from gateway.metrics import Metrics
 from gateway.receiver import Receiver
@@ -85,7 +87,7 @@ class Gateway:
         settings = self._settings
         await self._heartbeater.beat()
         await self._watcher.look()
-        server = Server(self._app(stop), listener, settings.drain_s + _LAST_WORDS_S)
+        server = Server(self._door(stop), listener, settings.drain_s + _LAST_WORDS_S)
         host, port = listener.getsockname()[:2]
         log.info("started gateway=%s pool=%s at=%s:%d", self.id, settings.pool, host, port)
         ended = asyncio.Event()
@@ -111,7 +113,10 @@ class Gateway:
             self._recoverer,
         )
 
-    def _app(self, stop: asyncio.Event) -> object:
+    def _door(self, stop: asyncio.Event) -> KeyGate:
+        return KeyGate(self._app(stop), ApiKeys(self._settings.api_keys.get_secret_value()))
+
+    def _app(self, stop: asyncio.Event) -> ASGIApp:
         metrics = Metrics(self._settings.pool, self._mailboxes, self._watcher, self._counter)
         return create_app(
             self._settings,

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 
 from common.settings import Settings
+from gateway.keys import ApiKeys
 
 
 class GatewaySettings(Settings):
@@ -14,6 +15,8 @@ class GatewaySettings(Settings):
     """Address that the gateway listens on."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port that the gateway listens on."""
+    api_keys: SecretStr = SecretStr("")
+    """Who may ask: `name:key` or `name:SHA-256`, with commas between; not set: everybody."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Longest request body; a longer one is refused."""
     max_unsent_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
@@ -30,3 +33,9 @@ class GatewaySettings(Settings):
     """Time between two looks at the pool."""
     recover_s: float = Field(default=2.0, gt=0)
     """Time between two looks for open requests whose jobs Redis has forgotten."""
+
+    @field_validator("api_keys")
+    @classmethod
+    def _keys_are_pairs(cls, keys: SecretStr) -> SecretStr:
+        ApiKeys(keys.get_secret_value())
+        return keys

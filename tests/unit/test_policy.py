@@ -63,5 +63,7 @@ def test_a_policy_is_frozen() -> None:
 
 
 def test_every_number_says_what_it_is() -> None:
-    undocumented = [name for name in tuple(Policy.model_fields) if not Policy.model_fields[name].description]
+    undocumented = [
+        name for name in tuple(Policy.model_fields) if not Policy.model_fields[name].description
+    ]
     assert undocumented == []
