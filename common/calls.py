@@ -90,7 +90,7 @@ class Calls:
     def renew(self, unit: str, held: Sequence[tuple[str, int]]) -> Call:
         keys = {"leases": self.keys.leases(unit), "job_prefix": self.keys.job("")}
         rest: list[Arg] = [item for pair in held for item in pair]
-        args: dict[str, Arg] = {"lease_ms": ms(self._settings.lease_s)}
+        args: dict[str, Arg] = {"unit_name": unit, "lease_ms": ms(self._settings.lease_s)}
         return self._call("renew", keys, args, rest)
 
     def requeue(
@@ -156,7 +156,7 @@ class Calls:
             "reply": self.keys.reply(relay.gateway),
             "job_prefix": self.keys.job(""),
         }
-        args: dict[str, Arg] = {"run": relay.run, "number": relay.number}
+        args: dict[str, Arg] = {"unit_name": unit, "run": relay.run, "number": relay.number}
         rest: list[Arg] = []
         for part in relay.parts:
             rest += (part.job, part.attempt, part.kind, part.content)

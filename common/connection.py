@@ -37,6 +37,10 @@ LONGEST_BLOCK_S = 5.0
 """Blocking reads ask for less: the client's socket timeout lies so far behind a quick call's."""
 
 
+_SAYS_AWAY = ("MISCONF", "BUSY ", "UNBLOCKED", "NOREPLICAS", "NOREPLICASTOREAD")
+"""First words of answers that redis-py has no class for: disk full, a slow script, failing over."""
+
+
 class RedisUnavailable(Exception):
     """Redis is away, loading, read-only or full: the same call may work later."""
 
@@ -52,7 +56,8 @@ class _Outages:
         """Nothing to prepare."""
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, _AWAY) and not isinstance(error, exceptions.NoScriptError):
+        said = str(error) if isinstance(error, exceptions.ResponseError) else ""
+        if isinstance(error, _AWAY) or said.startswith(_SAYS_AWAY):
             raise RedisUnavailable(str(error) or type(error).__name__) from error
 
 
@@ -152,6 +157,12 @@ class Connection:
                     return []
                 raise
         return groups
+
+    async def added(self, stream: str) -> int:
+        """How many entries were ever added to a stream that exists."""
+        with _outages:
+            about: dict[str, Any] = await self._quick.xinfo_stream(stream)
+        return int(about.get("entries-added", 0))
 
     async def make_group(self, stream: str) -> None:
         """Make the group `units` at the stream's start; no harm when it is there."""

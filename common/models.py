@@ -154,7 +154,10 @@ class Wake:
 
 @dataclass(frozen=True)
 class UnitView:
-    """A unit as the pool sees it. `idle_s` is None while it has a job or was never registered."""
+    """A unit as the pool sees it. `idle_s` is None while it has a job or was never registered.
+
+    The limits are those that its dispatcher was started with; 0 is not set.
+    """
 
     name: str
     role: JobClass
@@ -166,6 +169,7 @@ class UnitView:
     heartbeat_s: float | None = None
     url: str = ""
     models: tuple[str, ...] = ()
+    limit: int = 0
     limit_short: int = 0
     limit_long: int = 0
     health: str = ""
@@ -178,7 +182,7 @@ class UnitView:
 
 @dataclass(frozen=True)
 class QueueView:
-    """A class's queue. `taken` counts entries ever given to a unit; its growth is the drain."""
+    """A class's queue. `taken` counts entries that ever left it; its growth is the drain."""
 
     depth: int
     oldest_s: float | None

@@ -1,6 +1,6 @@
 """The settings that all processes share; each process adds its own in a subclass."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,7 +31,7 @@ class Settings(Policy, BaseSettings):
     """How long a quick Redis call may take before it counts as an outage."""
     pool: str = Field(default="default", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     """The units that serve one model and share queues."""
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
 
     lease_s: float = Field(default=15.0, gt=0)

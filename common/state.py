@@ -39,7 +39,16 @@ def _unit(unit: UnitView, view: PoolView, policy: Policy) -> dict[str, Any]:
 
 
 def limit_of(unit: UnitView, view: PoolView, policy: Policy, name: JobClass) -> int:
-    """Jobs of a class that fill a unit alone: its own limit, unless a live override beats it."""
-    overriding = {"worker_concurrency_limit", f"worker_concurrency_limit_{name}"}
+    """Jobs of a class that fill a unit alone, as its claim counts.
+
+    A limit for the class comes before the general one, and of each a live override before what the
+    unit's dispatcher was started with.
+    """
     own = {"short": unit.limit_short, "long": unit.limit_long}[name]
-    return policy.limit(name) if overriding & view.overrides.keys() or not own else own
+    if f"worker_concurrency_limit_{name}" in view.overrides:
+        return policy.limit(name)
+    if own:
+        return own
+    if "worker_concurrency_limit" in view.overrides:
+        return policy.worker_concurrency_limit
+    return unit.limit or policy.limit(name)

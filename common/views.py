@@ -12,7 +12,7 @@ from common.models import Lease, PoolView, QueueView, UnitView
 from common.settings import Settings
 
 _KNOWN_UNIT_FIELDS = {
-    *("url", "models", "limit_short", "limit_long", "draining", "health"),
+    *("url", "models", "limit", "limit_short", "limit_long", "draining", "health"),
     *("relay_run", "relay_number"),
 }
 _POSITIONS_READ = 1000
@@ -68,6 +68,7 @@ class Views:
         group = await self._group(key)
         if group is None:
             return QueueView(depth=length, oldest_s=None, taken=0)
+        added = await self._connection.added(key)
         returned, first = await self._connection.commands(
             [
                 ["ZCARD", requeued],
@@ -79,7 +80,8 @@ class Views:
         return QueueView(
             depth=max(0, length - group["pending"] + returned),
             oldest_s=max(0.0, (now_ms - min(oldest_ms)) / 1000) if oldest_ms else None,
-            taken=group["read"],
+            # The group's own count (entries-read) is not known while an entry is missing.
+            taken=max(0, added - (length - group["pending"])),
         )
 
     async def job(self, job: str) -> dict[str, str]:
@@ -177,7 +179,6 @@ class Views:
                 return {
                     "pending": int(group["pending"]),
                     "last": group["last-delivered-id"].decode(),
-                    "read": int(group.get("entries-read") or 0),
                 }
         return None
 
@@ -213,8 +214,9 @@ class Views:
             heartbeat_s=max(0.0, (now_ms - beat_ms) / 1000) if beat_ms else None,
             url=known.get("url", ""),
             models=tuple(filter(None, known.get("models", "").split("\n"))),
-            limit_short=int(known.get("limit_short", 0)),
-            limit_long=int(known.get("limit_long", 0)),
+            limit=int(known.get("limit") or 0),
+            limit_short=int(known.get("limit_short") or 0),
+            limit_long=int(known.get("limit_long") or 0),
             health=known.get("health", ""),
             reported={key: known[key] for key in known.keys() - _KNOWN_UNIT_FIELDS},
         )

@@ -25,8 +25,9 @@ class Heartbeater:
     def _fields(self) -> dict[str, Arg]:
         fields: dict[str, Arg] = {
             "url": self._settings.unit_url,
-            "limit_short": self._settings.limit("short"),
-            "limit_long": self._settings.limit("long"),
+            "limit": self._settings.worker_concurrency_limit,
+            "limit_short": self._settings.worker_concurrency_limit_short or "",
+            "limit_long": self._settings.worker_concurrency_limit_long or "",
             "models": "\n".join(self._prober.models),
             "health": "up",
         }

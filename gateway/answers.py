@@ -78,7 +78,10 @@ class Answer:
                 await self._submit()
                 now_s = asyncio.get_running_loop().time
                 self._box.interrupt = lambda: limit.reschedule(now_s())
-                await self._relay()
+                try:
+                    await self._relay()
+                finally:
+                    self._box.interrupt = None
         except TimeoutError:
             await self._out_of_time()
         except Shut as shut:

@@ -5,12 +5,16 @@ import logging
 from collections import deque
 from dataclasses import dataclass, replace
 
+from common.connection import RedisUnavailable
 from common.duty import run_duty
 from common.keys import JobClass
 from common.store import Store
 
 log = logging.getLogger(__name__)
 
+
+_MOST_WISHES = 10_000
+"""The oldest go first in a long outage: leases and deadlines end those jobs all the same."""
 
 _AGAIN_S = 1.0
 """A submit whose reply was lost can reach Redis after its cancel: ask once more then."""
@@ -30,7 +34,7 @@ class Canceller:
     def __init__(self, store: Store, gateway: str) -> None:
         self._store = store
         self._gateway = gateway
-        self._wishes: deque[_Wish] = deque()
+        self._wishes: deque[_Wish] = deque(maxlen=_MOST_WISHES)
         self._asked = asyncio.Event()
         self._done = asyncio.Event()
         self._done.set()
@@ -57,9 +61,14 @@ class Canceller:
     async def _step(self) -> None:
         await self._asked.wait()
         while self._wishes:
-            wish = self._wishes[0]
-            answer = await self._store.cancel(wish.job, wish.job_class, self._gateway, wish.reason)
-            self._wishes.popleft()
+            wish = self._wishes.popleft()
+            try:
+                answer = await self._store.cancel(
+                    wish.job, wish.job_class, self._gateway, wish.reason
+                )
+            except RedisUnavailable:
+                self._wishes.appendleft(wish)
+                raise
             if answer == "UNKNOWN" and not wish.again:
                 asyncio.get_running_loop().call_later(
                     _AGAIN_S, self._add, replace(wish, again=True)

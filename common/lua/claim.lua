@@ -28,6 +28,10 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Added to the load of a hungry Long unit that holds long jobs: it may not borrow, so no short job
+-- wakes it.
+local HOLDS_LONG = 10
+
 local queues = { short = queue_short, long = queue_long }
 local requeued = { short = requeued_short, long = requeued_long }
 local hungry = { short = hungry_short, long = hungry_long }
@@ -41,8 +45,14 @@ if redis.call('EXISTS', policy) == 1 then
     'worker_concurrency_limit_long', 'rasp_steal', 'rasp_steal_cooldown_s', 'rasp_long_takes_short',
     'starvation_bound_s')
 end
-local function number(override, setting)
-  return override and tonumber(override) or tonumber(setting)
+-- Only what the settings would take: a whole number from 1 on for a limit, one without a sign for a time.
+local function limit_of(override, setting)
+  local whole = override and string.match(override, '^%d+$')
+  return whole and tonumber(whole) > 0 and tonumber(whole) or tonumber(setting)
+end
+local function seconds_of(override, setting)
+  local decimal = override and string.match(override, '^%d+%.?%d*$')
+  return tonumber(decimal or setting)
 end
 -- The words that the settings take, so that a live override means here what it means there.
 local function on(override, setting)
@@ -56,15 +66,12 @@ local function on(override, setting)
   end
   return setting == '1'
 end
-local both = number(live[1], limit)
-local limits = {
-  short = math.max(1, number(live[2], limit_short) or both),
-  long = math.max(1, number(live[3], limit_long) or both),
-}
+local both = limit_of(live[1], limit)
+local limits = { short = limit_of(live[2], limit_short) or both, long = limit_of(live[3], limit_long) or both }
 local may_steal = on(live[4], rasp_steal)
-local cooldown_ms = number(live[5], rasp_steal_cooldown_s) * 1000
+local cooldown_ms = seconds_of(live[5], rasp_steal_cooldown_s) * 1000
 local may_borrow = on(live[6], rasp_long_takes_short)
-local bound_ms = number(live[7], starvation_bound_s) * 1000
+local bound_ms = seconds_of(live[7], starvation_bound_s) * 1000
 
 redis.call('ZREM', hungry_short, unit_name)
 redis.call('ZREM', hungry_long, unit_name)
@@ -109,10 +116,10 @@ local function wake(name, from, to)
 end
 
 -- Wakes the next unit of a role; of a bounded number, as each failed try removes one that is dead.
-local function wake_next(class, only_idle)
+local function wake_next(class, below)
   local seen = redis.call('ZRANGE', hungry[class], 0, 7, 'WITHSCORES')
   for i = 1, #seen, 2 do
-    if only_idle and tonumber(seen[i + 1]) >= 0 then
+    if tonumber(seen[i + 1]) >= below then
       return false
     end
     if seen[i] ~= unit_name and wake(seen[i], hungry[class], woken[class]) then
@@ -124,8 +131,8 @@ end
 
 if redis.call('HGET', unit, 'draining') == '1' then
   -- Whoever was woken for a job in vain hands the wake-up on.
-  if depth.short + depth.long > 0 and not wake_next(role) then
-    wake_next(other, true)
+  if depth.short + depth.long > 0 and not wake_next(role, math.huge) then
+    wake_next(other, role == 'short' and HOLDS_LONG or 0)
   end
   return { 'DRAINING' }
 end
@@ -239,7 +246,7 @@ local function share(class, n)
     local seen = redis.call('ZRANGE', names, 0, 15, 'WITHSCORES')
     for i = 1, #seen, 2 do
       if tonumber(redis.call('ZSCORE', units, seen[i]) or 0) >= now - alive_ms then
-        loads[#loads + 1] = math.max(0, tonumber(seen[i + 1]))
+        loads[#loads + 1] = math.max(0, tonumber(seen[i + 1])) % HOLDS_LONG
       end
     end
   end
@@ -312,10 +319,12 @@ if room(role) > 0 then
   if score == 0 then
     -- Idle units come first, the longest idle before the others: that one may steal soonest.
     score = idle / 1e13 - 1
+  elseif role == 'long' and held.long > 0 then
+    score = score + HOLDS_LONG
   end
   redis.call('ZADD', hungry[role], string.format('%.17g', score), unit_name)
 end
 if own_before > 0 and depth[role] > 0 then
-  wake_next(role)
+  wake_next(role, math.huge)
 end
 return { 'OK', role, wait_ms, unpack(jobs) }

@@ -1,7 +1,7 @@
 #!lua
 -- finish: records a job's one outcome, hands over the last parts of its answer and frees its slot.
 --
--- Fenced: only the running attempt may finish. The body is dropped, the rest of the job stays
+-- Fenced: only the running attempt, on its own unit, may finish. The body is dropped, the rest of the job stays
 -- readable for ttl_ms.
 --
 -- KEYS:    queue job active leases idle_since reply events
@@ -17,8 +17,8 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local seen = redis.call('HMGET', job, 'state', 'attempt', 'entry', 'first_byte_ms')
-if seen[1] ~= 'running' or seen[2] ~= attempt then
+local seen = redis.call('HMGET', job, 'state', 'attempt', 'entry', 'first_byte_ms', 'unit')
+if seen[1] ~= 'running' or seen[2] ~= attempt or seen[5] ~= unit_name then
   return { 'SUPERSEDED' }
 end
 

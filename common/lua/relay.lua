@@ -1,16 +1,17 @@
 #!lua
 -- relay: appends a batch of answer parts, of any number of jobs, to one gateway's reply stream.
 --
--- Each part is fenced: one whose attempt is not the running one is left out, and its job is named
--- in the reply. The stream exists exactly as long as its gateway lives; without it nothing is kept.
+-- Each part is fenced: one whose attempt is not the running one, on this unit, is left out, and its
+-- job is named in the reply. The unit counts too: a Redis that lost its last second counts attempts
+-- again from an older number. The stream exists exactly as long as its gateway lives; without it nothing is kept.
 -- The parts of one job in one batch have different kinds, so that a batch reads as a map. A caller
 -- that lost the reply sends the batch again with the same number: it is appended once (0: unnumbered).
 --
 -- KEYS:    reply unit job_prefix
--- ARGV:    now_ms run number [job attempt kind part]...
+-- ARGV:    now_ms unit_name run number [job attempt kind part]...
 -- RETURNS: OK superseded_job ... | GONE superseded_job ...
 local reply, unit, job_prefix = unpack(KEYS)
-local now_ms, run, number = unpack(ARGV)
+local now_ms, unit_name, run, number = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -32,13 +33,13 @@ end
 local superseded = {}
 local running = {}
 local batch = { reply, 'NOMKSTREAM', '*' }
-for i = 4, #ARGV, 4 do
+for i = 5, #ARGV, 4 do
   local id, attempt, kind, part = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local job = job_prefix .. id
   local name = id .. ':' .. attempt
   if running[name] == nil then
-    local seen = redis.call('HMGET', job, 'state', 'attempt')
-    running[name] = seen[1] == 'running' and seen[2] == attempt
+    local seen = redis.call('HMGET', job, 'state', 'attempt', 'unit')
+    running[name] = seen[1] == 'running' and seen[2] == attempt and seen[3] == unit_name
     if not running[name] then
       superseded[#superseded + 1] = id
     end

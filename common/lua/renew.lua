@@ -5,10 +5,10 @@
 -- lease that is not named is left to lapse: its claim's reply was lost.
 --
 -- KEYS:    leases job_prefix
--- ARGV:    now_ms lease_ms [job attempt]...
+-- ARGV:    now_ms unit_name lease_ms [job attempt]...
 -- RETURNS: OK superseded_job ...
 local leases, job_prefix = unpack(KEYS)
-local now_ms, lease_ms = unpack(ARGV)
+local now_ms, unit_name, lease_ms = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -17,9 +17,9 @@ if not now then
 end
 
 local superseded = {}
-for i = 3, #ARGV, 2 do
-  local seen = redis.call('HMGET', job_prefix .. ARGV[i], 'state', 'attempt')
-  if seen[1] == 'running' and seen[2] == ARGV[i + 1] and redis.call('ZSCORE', leases, ARGV[i]) then
+for i = 4, #ARGV, 2 do
+  local seen = redis.call('HMGET', job_prefix .. ARGV[i], 'state', 'attempt', 'unit')
+  if seen[1] == 'running' and seen[2] == ARGV[i + 1] and seen[3] == unit_name and redis.call('ZSCORE', leases, ARGV[i]) then
     redis.call('ZADD', leases, now + lease_ms, ARGV[i])
   else
     superseded[#superseded + 1] = ARGV[i]

@@ -87,10 +87,10 @@ note(lapsed_only == '1' and 'reclaimed' or 'requeued')
 -- As in submit. The unit that gave the job back waits for no other until it claims again.
 redis.call('ZREM', hungry, unit_name)
 redis.call('ZREM', hungry_other, unit_name)
-local function wake(from, to, only_idle)
+local function wake(from, to, below)
   for _ = 1, 8 do
     local first = redis.call('ZRANGE', from, 0, 0, 'WITHSCORES')
-    if not first[1] or (only_idle and tonumber(first[2]) >= 0) then
+    if not first[1] or tonumber(first[2]) >= below then
       return false
     end
     redis.call('ZREM', from, first[1])
@@ -104,7 +104,8 @@ local function wake(from, to, only_idle)
   end
   return false
 end
-if not wake(hungry, woken, false) then
-  wake(hungry_other, woken_other, true)
+-- Of the Long units those with a score below 10 may borrow (see claim); a Short one must be idle.
+if not wake(hungry, woken, math.huge) then
+  wake(hungry_other, woken_other, class == 'short' and 10 or 0)
 end
 return { 'OK' }

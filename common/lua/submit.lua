@@ -3,7 +3,8 @@
 --
 -- A second call with the same job id changes nothing, so a caller that lost the reply may ask again.
 -- How many units are woken does not grow with how many there are. A unit of the class's own role
--- comes first; else an idle one of the other role, whose claim then decides whether it may.
+-- comes first; else one of the other role that may take it, as far as it is known here: its claim
+-- decides.
 --
 -- KEYS:    queue requeued job hungry woken hungry_other woken_other units policy events wake_prefix
 -- ARGV:    job_id class now_ms alive_ms timeout_ms ttl_ms max_queue_depth events_kept tokens body [field value]...
@@ -36,7 +37,8 @@ if depth > 0 then
   end
 end
 local override = redis.call('HGET', policy, 'max_queue_depth_' .. class)
-if depth >= (tonumber(override) or tonumber(max_queue_depth)) then
+local whole = override and tonumber(string.match(override, '^%d+$') or 0) or 0
+if depth >= (whole > 0 and whole or tonumber(max_queue_depth)) then
   return { 'FULL', depth }
 end
 
@@ -51,10 +53,10 @@ redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event', 'submitted'
   'class', class, 'tokens', tokens, 'depth', depth, 'at_ms', now)
 
 -- Eight tries bound the loop: each failed one removes a unit that no longer lives.
-local function wake(from, to, only_idle)
+local function wake(from, to, below)
   for _ = 1, 8 do
     local first = redis.call('ZRANGE', from, 0, 0, 'WITHSCORES')
-    if not first[1] or (only_idle and tonumber(first[2]) >= 0) then
+    if not first[1] or tonumber(first[2]) >= below then
       return false
     end
     redis.call('ZREM', from, first[1])
@@ -68,7 +70,8 @@ local function wake(from, to, only_idle)
   end
   return false
 end
-if not wake(hungry, woken, false) then
-  wake(hungry_other, woken_other, true)
+-- Of the Long units those with a score below 10 may borrow (see claim); a Short one must be idle.
+if not wake(hungry, woken, math.huge) then
+  wake(hungry_other, woken_other, class == 'short' and 10 or 0)
 end
 return { 'OK', entry }

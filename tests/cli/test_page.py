@@ -106,9 +106,19 @@ def test_a_state_survives_being_written_and_read() -> None:
     assert again.queues["long"] == VIEW.queues["long"]
 
 
-def test_a_live_override_beats_a_units_own_limit() -> None:
-    unit = replace(UNITS[0], limit_short=64)
-    policy = Policy(worker_concurrency_limit=4)
-    overridden = replace(VIEW, overrides={"worker_concurrency_limit": "4"})
-    assert limit_of(unit, VIEW, policy, "short") == 64
-    assert limit_of(unit, overridden, policy, "short") == 4
+def test_a_limit_of_the_class_comes_first_and_of_each_the_live_override() -> None:
+    unit = replace(UNITS[0], limit=6, limit_short=64)
+    general = {"worker_concurrency_limit": "4"}
+    of_class = general | {
+        "worker_concurrency_limit_short": "5",
+        "worker_concurrency_limit_long": "3",
+    }
+
+    def limits(overrides: dict[str, str]) -> tuple[int, int]:
+        view, policy = replace(VIEW, overrides=overrides), Policy().under(overrides)
+        short = limit_of(unit, view, policy, "short")
+        return short, limit_of(unit, view, policy, "long")
+
+    assert limits({}) == (64, 6)
+    assert limits(general) == (64, 4)
+    assert limits(of_class) == (5, 3)

@@ -169,12 +169,12 @@ async def test_the_official_client_reads_both_kinds_of_answer(bench: Any) -> Non
     assert await asked == "hi"
     asked = bench.background(ask_stream(bench.url))
     job = await bench.unit.claim()
+    await bench.unit.open_stream(job)
     for text in ("he", "llo"):
         choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
         chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
         event = b"data: " + json.dumps(chunk | {"choices": [choice]}).encode() + b"\n\n"
-        head = bench.unit.head(job, 200, "text/event-stream")
-        await bench.unit.relay(job, head=head, chunk=event)
+        await bench.unit.relay(job, chunk=event)
     await bench.unit.finish(job, chunk=b"data: [DONE]\n\n")
     assert await asked == "hello"
 

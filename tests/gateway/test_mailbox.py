@@ -58,6 +58,35 @@ async def test_a_newer_attempt_shuts_what_was_begun() -> None:
         await box.changed()
 
 
+def test_a_second_head_of_the_same_attempt_replaces_what_was_not_begun() -> None:
+    box = box_of()
+    for content in (b"of one unit", b"of another"):
+        box.deliver(head())
+        box.deliver(part("chunk", content))
+    assert box.take() == b"of another"
+
+
+async def test_a_second_head_of_the_same_attempt_shuts_what_was_begun() -> None:
+    box = box_of()
+    box.deliver(head())
+    box.deliver(part("chunk", b"of one unit"))
+    box.begin()
+    box.deliver(head())
+    box.deliver(part("chunk", b"of another"))
+    assert box.take() == b"of one unit"
+    with pytest.raises(Shut, match="superseded"):
+        box.check()
+
+
+def test_a_box_that_is_shut_is_shut_once() -> None:
+    box = box_of()
+    interrupted: list[int] = []
+    box.interrupt = lambda: interrupted.append(1)
+    box.shut("client left")
+    box.shut("forgotten")
+    assert (box.shut_because, interrupted) == ("client left", [1])
+
+
 async def test_several_chunks_come_out_as_one() -> None:
     box = box_of()
     for text in (b"a", b"b", b"c"):

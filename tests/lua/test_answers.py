@@ -18,12 +18,23 @@ async def relay(pool: Pool, *parts: Part, gateway: str = GATEWAY) -> Relayed:
     return relayed
 
 
-async def second_attempt(pool: Pool) -> tuple[ClaimedJob, ClaimedJob]:
-    """A job that `a` lost and `b` runs now, as each of them knows it."""
+async def second_attempt(pool: Pool, by: str = "b") -> tuple[ClaimedJob, ClaimedJob]:
+    """A job that `a` lost and another unit, or `a` again, runs now, as each of them knows it."""
     await pool.unit("a", "b")
     first = await pool.one("a")
     await pool.requeue("a", first)
+    (second,) = (await pool.claim(by)).jobs
+    return first, second
+
+
+async def forgotten_claim(pool: Pool) -> tuple[ClaimedJob, ClaimedJob]:
+    """A job whose claim by `a` Redis forgot with its last second, and that `b` claimed since."""
+    await pool.unit("a", "b")
+    first = await pool.one("a")
+    await pool.requeue("a", first)
+    await pool.redis("HSET", pool.keys.job(first.id), "attempt", 0)
     (second,) = (await pool.claim("b")).jobs
+    assert second.attempt == first.attempt
     return first, second
 
 
@@ -81,11 +92,20 @@ async def test_a_superseded_attempt_does_not_hold_back_other_jobs(pool: Pool) ->
 async def test_of_two_attempts_in_one_batch_only_the_running_one_writes(
     pool: Pool, *, newest_first: bool
 ) -> None:
-    first, second = await second_attempt(pool)
+    first, second = await second_attempt(pool, by="a")
     parts = [part(first, content=b"old"), part(second, content=b"new")]
     relayed = await relay(pool, *(reversed(parts) if newest_first else parts))
     assert relayed.superseded == (first.id,)
     assert await pool.replies() == [{f"{second.id}:2:chunk": b"new"}]
+
+
+async def test_the_same_attempt_of_another_unit_writes_nothing(pool: Pool) -> None:
+    first, second = await forgotten_claim(pool)
+    assert (await relay(pool, part(first))).superseded == (first.id,)
+    assert await pool.finish("a", first) == ["SUPERSEDED"]
+    assert await pool.store.renew("a", [(first.id, first.attempt)]) == (first.id,)
+    assert await pool.replies() == []
+    assert await pool.finish("b", second) == ["OK"]
 
 
 async def test_a_finished_job_writes_nothing_more(pool: Pool) -> None:
@@ -104,7 +124,7 @@ async def test_a_gateway_without_a_stream_is_gone_and_none_is_made(pool: Pool) -
 
 
 async def test_a_gone_gateway_still_names_the_superseded(pool: Pool) -> None:
-    first, second = await second_attempt(pool)
+    first, second = await second_attempt(pool, by="a")
     relayed = await relay(pool, part(first), part(second), gateway="gone")
     assert relayed == Relayed(gone=True, superseded=(first.id,))
 

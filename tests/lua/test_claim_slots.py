@@ -111,12 +111,15 @@ async def test_a_live_limit_that_is_no_number_is_ignored(pool: Pool, word: str) 
     assert len(await pool.take("a")) == 8
 
 
-@pytest.mark.parametrize("word", ["0", "-3"])
-async def test_no_live_limit_stops_a_unit_for_good(pool: Pool, word: str) -> None:
+@pytest.mark.parametrize("word", ["0", "-3", "inf", "nan", "2.5", "0x4", "1e1", "many", ""])
+async def test_a_live_limit_that_is_none_leaves_the_setting(pool: Pool, word: str) -> None:
     await pool.redis("HSET", pool.keys.policy, "worker_concurrency_limit", word)
     await pool.unit("a")
     await pool.submit(count=10)
-    assert len(await pool.take("a")) == 1
+    assert len(await pool.take("a", worker_concurrency_limit=3)) == 3
+    assert Policy(worker_concurrency_limit=3).under({"worker_concurrency_limit": word}) == Policy(
+        worker_concurrency_limit=3
+    )
 
 
 @pytest.mark.parametrize("setting", [True, False])

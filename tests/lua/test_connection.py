@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.exceptions import ResponseError
 
 from common.connection import Connection, RedisUnavailable
 from common.models import Part, Relay
@@ -118,9 +119,9 @@ async def test_a_reply_stream_lives_as_long_as_it_is_kept(pool: Pool) -> None:
     key = pool.keys.reply("g")
     await pool.store.keep_replies("g")
     assert 0 < await pool.redis("PTTL", key) <= pool.settings.alive_s * 1000
-    await pool.redis("PEXPIRE", key, 1000)
+    await pool.redis("PEXPIRE", key, 10_000)
     await pool.store.keep_replies("g")
-    assert await pool.redis("PTTL", key) > 1000
+    assert await pool.redis("PTTL", key) > 10_000
     assert await pool.redis("XLEN", key) == 1
 
 
@@ -160,3 +161,23 @@ async def test_a_script_may_not_leave_its_slot(real_pool: Pool) -> None:
     assert await real_pool.connection.run(call) == [b"LEADER"]
     with pytest.raises(Exception, match=r"non local|same slot|different slots"):
         await real_pool.redis("EVAL", "#!lua\nreturn redis.call('GET', 'b')", 1, "a")
+
+
+async def test_the_drain_is_known_while_entries_are_missing(real_pool: Pool) -> None:
+    """A waiting job that is cancelled leaves a hole, over which Redis's own count gives up."""
+    await real_pool.unit("a")
+    jobs = await real_pool.submit(count=6)
+    await real_pool.take("a", worker_concurrency_limit=2)
+    await real_pool.cancel(jobs[4])
+    queue = await real_pool.views.queue("short", real_pool.clock())
+    assert (queue.depth, queue.taken) == (3, 3)
+
+
+@pytest.mark.parametrize("word", ["MISCONF Errors writing", "BUSY Redis is busy", "UNBLOCKED"])
+async def test_an_answer_that_says_away_is_an_outage(word: str) -> None:
+    class Away:
+        async def execute_command(self, *_: object) -> None:
+            raise ResponseError(word)
+
+    with pytest.raises(RedisUnavailable):
+        await Connection(Away(), Away()).command("PING")

@@ -177,3 +177,22 @@ async def test_a_wake_reaches_the_dispatcher_that_waits_for_it(pool: Pool) -> No
     (wake,) = await pool.store.read_wakes("a", 5.0)
     assert wake.kind == "claim"
     assert await pool.store.read_wakes("a", 0.01) == []
+
+
+async def test_a_long_unit_that_has_borrowed_is_woken_for_more(pool: Pool) -> None:
+    await pool.hungry("b", role="long")
+    for _ in range(3):
+        await pool.submit()
+        assert await pool.woken("b") == ["b"]
+        assert len(await pool.take("b")) == 1
+
+
+async def test_a_long_unit_that_holds_long_jobs_is_woken_for_long_ones_only(pool: Pool) -> None:
+    await pool.hungry("b", role="long")
+    await pool.submit("long")
+    assert await pool.woken("b") == ["b"]
+    assert len(await pool.take("b")) == 1
+    await pool.submit()
+    assert await pool.woken("b") == []
+    await pool.submit("long")
+    assert await pool.woken("b") == ["b"]
