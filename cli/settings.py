@@ -11,6 +11,10 @@ from common.settings import Settings
 class CliSettings(Settings):
     """What all processes share, and what `adasplit up` checks before it starts them."""
 
+    host: str = "127.0.0.1"
+    """Address that the gateway listens on, and with it all that `adasplit up` starts."""
+    port: int = 8000
+    """Port that the gateway listens on."""
     units: str = ""
     """Units to use instead of simulated ones: `unit-1=http://127.0.0.1:8001,…`."""
     tokenizer: Path | None = None
@@ -28,7 +32,7 @@ class CliSettings(Settings):
         return "redis_url" in self.model_fields_set
 
 
-def read_settings(**given: str) -> CliSettings:
+def read_settings(**given: str | int) -> CliSettings:
     """The settings of the environment, with what the command line gave. Raises CannotDo."""
     try:
         return CliSettings(**given)  # type: ignore[arg-type]  # pydantic converts what it validates

@@ -76,6 +76,11 @@ class Supervisor:
         backoff, failures = Backoff(first_s=0.2, longest_s=10.0), 0
         while not child.stopping.is_set():
             await child.start()
+            if child.stopping.is_set():
+                # While it started there was nothing yet that `finish` could end.
+                child.kill()
+                await child.wait()
+                return
             if await self._until_ready(child):
                 backoff.succeeded()
                 failures = 0

@@ -23,7 +23,9 @@ def up(
         typer.Option(metavar="NAME=URL", help="A unit that runs already; may be repeated."),
     ] = None,
     gateways: Annotated[int, typer.Option(min=1, help="Gateways; they share one port.")] = 1,
-    port: Annotated[int, typer.Option(help="Port of the gateway.")] = 8000,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the gateway; else ADASPLIT_PORT, 8000.")
+    ] = None,
     unit_port: Annotated[int, typer.Option(help="Port of the first simulated unit.")] = 8001,
     admin_port: Annotated[
         int, typer.Option(help="Port of the scaler's pages; the dispatchers' follow.")
@@ -31,7 +33,9 @@ def up(
     speed: Annotated[
         float, typer.Option(min=0.01, help="How many times faster than life units are simulated.")
     ] = 1.0,
-    host: Annotated[str, typer.Option(help="Address that all listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str | None, typer.Option(help="Address that all listen on; else ADASPLIT_HOST, 127.0.0.1.")
+    ] = None,
     redis_url: Annotated[
         str, typer.Option(help="Redis to use, as ADASPLIT_REDIS_URL; else an embedded Valkey.")
     ] = "",
@@ -41,9 +45,12 @@ def up(
     view: Annotated[bool, typer.Option(help="Show a live page, on a terminal.")] = True,
 ) -> None:
     """Start Redis, units, dispatchers, scaler and gateways; show them; stop all on Ctrl-C."""
-    settings = read_settings(**({"redis_url": redis_url} if redis_url else {}))
+    options = {"redis_url": redis_url or None, "host": host, "port": port}
+    settings = read_settings(**{name: each for name, each in options.items() if each is not None})
     given = read_units(unit or settings.units.split(","))
-    layout = Layout(host, port, unit_port, admin_port, gateways, units, speed, given or None)
+    layout = Layout(
+        settings.host, settings.port, unit_port, admin_port, gateways, units, speed, given or None
+    )
     console = Console()
     live = view and console.is_terminal
     folder = _folder(logs)

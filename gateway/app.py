@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -11,21 +11,17 @@ from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 from starlette.routing import Route as HttpRoute
+from starlette.types import ASGIApp
 
 from common.connection import RedisUnavailable
 from common.state import state_of
 from common.views import Views
-from gateway.admission import Admission
-from gateway.answers import Answers
-from gateway.completions import Completions
 from gateway.errors import add_error_answers, redis_unavailable
 from gateway.jobs import Jobs
 from gateway.keys import OWNER
-from gateway.requests import Route
+from gateway.metrics import Metrics
 from gateway.settings import GatewaySettings
 from gateway.watcher import Watcher
-
-_ROUTES: tuple[Route, ...] = ("/v1/chat/completions", "/v1/completions")
 
 _READS_AT_A_TIME = 16
 """Reads of Redis under way for people's pages: requests come first."""
@@ -33,8 +29,8 @@ _READS_AT_A_TIME = 16
 
 def create_app(
     settings: GatewaySettings,
-    admission: Admission,
-    answers: Answers,
+    completions: Mapping[str, ASGIApp],
+    metrics: Metrics,
     watcher: Watcher,
     views: Views,
     jobs: Jobs,
@@ -45,12 +41,11 @@ def create_app(
         title="AdaSplit", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.router.routes += [
-        HttpRoute(route, Completions(route, admission, answers), methods=["POST"])
-        for route in _ROUTES
+        HttpRoute(route, endpoint, methods=["POST"]) for route, endpoint in completions.items()
     ]
     _add_pool_pages(app, settings, watcher, views)
     _add_job_pages(app, jobs)
-    _add_admin_pages(app, answers, ready)
+    _add_admin_pages(app, metrics, ready)
     add_error_answers(app)
     return app
 
@@ -108,7 +103,7 @@ def _add_job_pages(app: FastAPI, jobs: Jobs) -> None:
     app.add_api_route("/v1/jobs/{job}", cancel, methods=["DELETE"])
 
 
-def _add_admin_pages(app: FastAPI, answers: Answers, ready: Callable[[], bool]) -> None:
+def _add_admin_pages(app: FastAPI, counted: Metrics, ready: Callable[[], bool]) -> None:
     async def healthz() -> Response:
         return _json({"status": "ok"})
 
@@ -118,7 +113,7 @@ def _add_admin_pages(app: FastAPI, answers: Answers, ready: Callable[[], bool]) 
         return _json({"status": "not ready"}, HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def metrics() -> Response:
-        return Response(answers.metrics.page(), media_type=CONTENT_TYPE_LATEST)
+        return Response(counted.page(), media_type=CONTENT_TYPE_LATEST)
 
     app.add_api_route("/healthz", healthz)
     app.add_api_route("/readyz", readyz)

@@ -2,12 +2,15 @@
 
 import time
 
-from starlette.types import Receive, Scope, Send
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.admission import Admission, ClientLeft
 from gateway.answers import Answers
-from gateway.errors import ApiError, send_error
+from gateway.errors import ApiError, crashed, send_error
 from gateway.requests import Route
+
+_ROUTES: tuple[Route, ...] = ("/v1/chat/completions", "/v1/completions")
 
 
 class Completions:
@@ -29,3 +32,11 @@ class Completions:
             return
         else:
             await self._answers.give(admitted, receive, send, started_s)
+
+
+def completion_routes(admission: Admission, answers: Answers) -> dict[str, ASGIApp]:
+    """The routes by their paths; a mistake of ours in them is answered as everywhere else."""
+    return {
+        route: ServerErrorMiddleware(Completions(route, admission, answers), handler=crashed)
+        for route in _ROUTES
+    }

@@ -143,6 +143,11 @@ async def send_error(send: Send, error: ApiError, headers: list[tuple[bytes, byt
     await send({"type": "http.response.body", "body": error.body})
 
 
+async def crashed(_: Request, error: Any) -> Response:
+    message = f"The gateway failed: {type(error).__name__}."
+    return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, message, "internal_error").response()
+
+
 def add_error_answers(app: FastAPI) -> None:
     """Give every error that the framework raises by itself the same shape."""
 
@@ -160,10 +165,6 @@ def add_error_answers(app: FastAPI) -> None:
         return ApiError(
             HTTPStatus.UNPROCESSABLE_ENTITY, first["msg"], param=str(first["loc"][-1])
         ).response()
-
-    async def crashed(_: Request, error: Any) -> Response:
-        message = f"The gateway failed: {type(error).__name__}."
-        return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, message, "internal_error").response()
 
     app.add_exception_handler(ApiError, refused)
     app.add_exception_handler(HTTPException, http_error)

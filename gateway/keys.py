@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import re
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -51,10 +52,15 @@ def _of(key: str) -> bytes:
 
 
 class KeyGate:
-    """Lets through to `/v1/` only who has a key, and notes whose it is."""
+    """Lets through to `/v1/` only who has a key, and notes whose it is.
 
-    def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
+    Requests for one of `jobs`, by path, then go straight there: nearly all do, and the framework's
+    layers have nothing to add to them.
+    """
+
+    def __init__(self, app: ASGIApp, jobs: Mapping[str, ASGIApp], keys: ApiKeys) -> None:
         self._app = app
+        self._jobs = jobs
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,4 +71,7 @@ class KeyGate:
                 await send_error(send, invalid_api_key(), [])
                 return
             scope[OWNER] = owner
+            if scope["method"] == "POST" and scope["path"] in self._jobs:
+                await self._jobs[scope["path"]](scope, receive, send)
+                return
         await self._app(scope, receive, send)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import secrets
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from gateway.admission import Admission
 from gateway.answers import Answers
 from gateway.app import create_app
 from gateway.canceller import Canceller
+from gateway.completions import completion_routes
 from gateway.heartbeater import Heartbeater
 from gateway.jobs import Jobs
 from gateway.keys import ApiKeys, KeyGate
@@ -114,14 +116,21 @@ class Gateway:
         )
 
     def _door(self, stop: asyncio.Event) -> KeyGate:
-        return KeyGate(self._app(stop), ApiKeys(self._settings.api_keys.get_secret_value()))
-
-    def _app(self, stop: asyncio.Event) -> ASGIApp:
         metrics = Metrics(self._settings.pool, self._mailboxes, self._watcher, self._counter)
-        return create_app(
-            self._settings,
+        completions = completion_routes(
             Admission(self._settings, self.id, self._counter, self._watcher),
             Answers(self._mailboxes, self._submitter, self._canceller, self._counter, metrics),
+        )
+        keys = ApiKeys(self._settings.api_keys.get_secret_value())
+        return KeyGate(self._app(completions, metrics, stop), completions, keys)
+
+    def _app(
+        self, completions: Mapping[str, ASGIApp], metrics: Metrics, stop: asyncio.Event
+    ) -> ASGIApp:
+        return create_app(
+            self._settings,
+            completions,
+            metrics,
             self._watcher,
             self._views,
             Jobs(self._store, self._views, self._watcher),

@@ -1,6 +1,7 @@
 """Real Redis servers for the tests: in cluster mode, on their own ports, one of each a session."""
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,19 @@ _DIES_WITH_ITS_PARENT = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 )
 _STARTS_TRIED = 5
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_the_surroundings() -> Iterator[None]:
+    """What a developer has set for their own AdaSplit changes no result here.
+
+    A `.env` file is found only from the folder that it is in: processes of tests start elsewhere.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("ADASPLIT_", "SIMULATOR_")):
+                patch.delenv(name)
+        yield
 
 
 @dataclass(frozen=True)

@@ -238,8 +238,9 @@ end
 -- The sixteen least loaded of them are enough to decide: together they hold more than one claim.
 local function share(class, n)
   n = math.min(n, depth[class])
-  if n < 1 then
-    return 0
+  local mine = load()
+  if n < 1 or (n == 1 and mine == 0) then
+    return n
   end
   local loads = {}
   for _, names in ipairs({ hungry[class], woken[class] }) do
@@ -250,7 +251,6 @@ local function share(class, n)
       end
     end
   end
-  local mine = load()
   for took = 0, n - 1 do
     local level = mine + took / limits[class]
     local absorbed = 0

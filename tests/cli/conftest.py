@@ -96,9 +96,9 @@ class Up:
     def wait_gone(self) -> None:
         """Until it has ended, and every process of it, and every port is free."""
         self.process.wait(GONE_WITHIN_S)
-        wait_for(lambda: not any(alive(one.pid) for one in self.family), 10, "processes gone")
+        wait_for(lambda: not any(alive(one.pid) for one in self.family), GONE_WITHIN_S, "gone")
         # The threads of a killed process hold its sockets a moment longer than it lives.
-        wait_for(self._ports_free, 10, "ports free")
+        wait_for(self._ports_free, GONE_WITHIN_S, "ports free")
 
     def wait_said(self, words: str) -> None:
         wait_for(lambda: words in self.said, GONE_WITHIN_S, words)

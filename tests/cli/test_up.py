@@ -139,6 +139,27 @@ def test_a_port_in_use_is_one_line(cli_alone: Cli, free_port: int, option: str) 
     assert option in line
 
 
+@pytest.mark.parametrize("by_file", [False, True])
+def test_host_and_port_come_from_the_settings_and_options_win(
+    cli_alone: Cli, free_port: int, tmp_path: Path, *, by_file: bool
+) -> None:
+    # No machine has this address, so that nothing starts and the line names what was wanted.
+    settings = {"ADASPLIT_HOST": "192.0.2.1", "ADASPLIT_PORT": str(free_port)}
+    given = {} if by_file else settings
+    if by_file:
+        lines = (f"{name}={value}\n" for name, value in settings.items())
+        (tmp_path / ".env").write_text("".join(lines))
+    others = ["--unit-port", str(free_port + 2), "--admin-port", str(free_port + 10)]
+    line = refused(cli_alone("up", *others, **given))
+    assert line.startswith(f"cannot listen on 192.0.2.1:{free_port}: ")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port + 1))
+        taken.listen()
+        options = ["--host", "127.0.0.1", "--port", str(free_port + 1)]
+        line = refused(cli_alone("up", *others, *options, **given))
+    assert line.startswith(f"cannot listen on 127.0.0.1:{free_port + 1}: ")
+
+
 def test_a_port_wanted_twice_is_one_line(cli_alone: Cli, free_port: int) -> None:
     line = refused(cli_alone("up", "--port", str(free_port), "--unit-port", str(free_port)))
     assert line == f"port {free_port} is wanted by the gateway and by unit-1"
@@ -171,6 +192,8 @@ def test_a_missing_tokenizer_file_is_one_line(cli_alone: Cli, tmp_path: Path) ->
         (["--unit", "http://127.0.0.1:1"], {}, "not a unit: http://127.0.0.1:1"),
         ([], {"ADASPLIT_UNITS": "a=http://h:1,a=http://h:2"}, "two units are called a"),
         ([], {"ADASPLIT_LEASE_S": "soon"}, "setting lease_s: "),
+        ([], {"ADASPLIT_PORT": "http"}, "setting port: "),
+        ([], {"ADASPLIT_PORT": "70000"}, "there is no port 70000 for the gateway"),
         (["--port", "70000"], {}, "there is no port 70000 for the gateway"),
     ],
 )

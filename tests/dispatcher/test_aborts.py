@@ -22,14 +22,12 @@ async def test_a_cancelled_job_is_aborted_at_the_unit_and_frees_its_slot(
     pool: Pool, gateway: Gateway
 ) -> None:
     unit = await pool.unit(begin_then_hang)
-    await pool.dispatcher(unit)
+    # Neither a claim nor a renewal brings the news: those are minutes away.
+    await pool.dispatcher(unit, claim_poll_s=600.0, lease_s=600.0, renew_s=250.0)
     job = await gateway.submit()
     await gateway.begun(job)
-    loop = asyncio.get_running_loop()
-    asked = loop.time()
     assert await gateway.cancel(job) == "ASKED"
     await until(lambda: unit.aborted[job] == 1)
-    assert loop.time() - asked < 1.0
     got = await gateway.received(job)
     assert (got.end["outcome"], got.body) == ("cancelled", event("first"))
     assert await pool.held("a") == []
@@ -141,13 +139,14 @@ async def test_a_job_whose_deadline_passes_while_it_runs_expires(
 ) -> None:
     unit = await pool.unit(begin_then_hang)
     await pool.dispatcher(unit)
-    streamed = await gateway.submit(timeout_s=0.5)
-    unit.answer = begin_then_hang
+    # Time enough for a busy machine to have them run before they expire.
+    streamed = await gateway.submit(timeout_s=3.0)
+    await gateway.begun(streamed)
+    unit.answer = hang
+    whole = await gateway.submit(timeout_s=3.0, stream=False)
     got = await gateway.received(streamed)
     assert (got.end["outcome"], got.body) == ("expired", event("first"))
     await until(lambda: unit.aborted[streamed] == 1)
-    unit.answer = hang
-    whole = await gateway.submit(timeout_s=0.5, stream=False)
     assert (await gateway.received(whole)).end["outcome"] == "expired"
     await until(lambda: unit.aborted[whole] == 1)
 

@@ -115,7 +115,7 @@ async def test_parts_of_eight_streams_travel_together_and_none_is_lost(
         return response
 
     unit = await pool.unit(answer)
-    dispatcher = await pool.dispatcher(unit, flush_interval_s=0.02)
+    dispatcher = await pool.dispatcher(unit, flush_interval_s=0.1)
     jobs = await gateway.submit_many(8)
     await until(lambda: unit.in_flight == 8)
     unit.release(*jobs)

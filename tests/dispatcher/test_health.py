@@ -24,9 +24,9 @@ async def test_a_unit_that_is_down_at_the_start_is_not_in_the_pool_and_claims_no
     assert (await pool.job(job))["state"] == "queued"
     await unit.start()
     assert (await gateway.received(job)).end["outcome"] == "ok"
-    assert await pool.alive("a")
+    await until(lambda: pool.alive("a"))
     (view,) = (await pool.views.pool()).units
-    assert (view.models, view.url, view.limit_short) == (("scripted",), unit.url, 8)
+    assert (view.models, view.url, view.limit) == (("scripted",), unit.url, 8)
 
 
 async def test_a_wake_up_for_a_unit_that_is_down_brings_no_claim(

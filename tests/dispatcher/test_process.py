@@ -23,17 +23,13 @@ from tests.dispatcher.scripted import (
     when_released,
 )
 
-ROOT = Path(__file__).parents[2]
-
-# How soon a job of a dispatcher that was started again under the same name goes on.
-RESTART_S = 3.0
-
 
 class Processes:
     """Dispatchers as processes in a test's pool."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, folder: Path) -> None:
         self.pool = pool
+        self.folder = folder
         self.started: list[asyncio.subprocess.Process] = []
 
     async def start(
@@ -52,7 +48,7 @@ class Processes:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "dispatcher", "--unit", name, "--url", unit.url),
             *("--port", str(port)),
-            cwd=ROOT,
+            cwd=self.folder,
             env=dict(os.environ) | environment,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -79,8 +75,8 @@ class Processes:
 
 
 @pytest.fixture
-async def processes(pool: Pool) -> AsyncIterator[Processes]:
-    made = Processes(pool)
+async def processes(pool: Pool, tmp_path: Path) -> AsyncIterator[Processes]:
+    made = Processes(pool, tmp_path)
     yield made
     await made.aclose()
 
@@ -144,19 +140,16 @@ async def test_started_again_under_the_same_name_it_gives_back_what_it_held(
     pool: Pool, gateway: Gateway, processes: Processes
 ) -> None:
     unit = await pool.unit(hang)
-    # The lease alone would hold the jobs back for ten minutes.
+    # The lease alone would hold the jobs back for ten minutes: only the restart lets them go on.
     first = await processes.running(unit, lease_s=600.0)
     jobs = await gateway.submit_many(3)
     await until(lambda: unit.in_flight == 3)
     await processes.kill(first)
     unit.answer = at_once
-    loop = asyncio.get_running_loop()
-    restarted = loop.time()
     await processes.running(unit, lease_s=600.0)
     for job in jobs:
         got = await gateway.received(job)
         assert (got.body, got.attempts) == (event(job) + USAGE + DONE, {2})
-    assert loop.time() - restarted < RESTART_S + 2.0  # the rest is for a busy machine
     assert await pool.held("a") == []
 
 
@@ -192,7 +185,8 @@ async def test_a_frozen_dispatcher_that_wakes_is_refused_and_aborts_its_calls(
     frozen = await processes.running(frozen_unit)
     job = await gateway.submit()
     await gateway.begun(job)
-    await pool.dispatcher(other_unit, "b", lease_s=1.0)
+    # Nobody takes the job back from it, however late its renewals are.
+    await pool.dispatcher(other_unit, "b", lease_s=60.0)
     frozen.send_signal(signal.SIGSTOP)
     await until(lambda: other_unit.jobs() == [job])
     frozen.send_signal(signal.SIGCONT)

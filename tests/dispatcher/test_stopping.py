@@ -1,6 +1,6 @@
 """How a dispatcher goes: it claims nothing more, and leaves nothing behind."""
 
-import asyncio
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -111,10 +111,18 @@ async def test_a_claim_under_way_when_it_stops_is_given_back(pool: Pool, gateway
 
 
 async def test_it_stops_at_once_while_its_unit_hangs_in_a_probe(
-    pool: Pool, gateway: Gateway
+    pool: Pool, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unit = await pool.unit(when_released)
     dispatcher = await pool.dispatcher(unit, probe_s=0.05, drain_s=LIMIT_S)
+    client = dispatcher.service._client._client
+    get = client.get
+
+    async def get_without_limit(path: str, **_: Any) -> Any:
+        return await get(path, timeout=None)
+
+    # Then the probe ends only because the dispatcher stops.
+    monkeypatch.setattr(client, "get", get_without_limit)
     job = await gateway.submit()
     await until(lambda: unit.in_flight == 1)
     unit.probe_hangs = True
@@ -123,7 +131,7 @@ async def test_it_stops_at_once_while_its_unit_hangs_in_a_probe(
     await until(lambda: unit.in_flight == 8)
     dispatcher.stop.set()
     unit.release(job, *waiting)
-    await asyncio.wait_for(dispatcher.task, 4.0)
+    await dispatcher.stopped()
     assert len(unit.calls) == 8
 
 

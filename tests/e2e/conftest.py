@@ -51,4 +51,4 @@ async def connection(redis_url: str) -> AsyncIterator[Connection]:
 
 @pytest.fixture
 def views(connection: Connection) -> Views:
-    return Views(connection, Settings())
+    return Views(connection, Settings(_env_file=None))

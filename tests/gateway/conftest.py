@@ -250,7 +250,7 @@ async def running_gateway(redis_url: str, **changes: Any) -> AsyncIterator[Bench
         "watch_s": 0.05,
         "trim_s": 0.05,
         "recover_s": 0.05,
-        "drain_s": 5.0,
+        "drain_s": GENEROUS_S,
     }
     settings = GatewaySettings(
         redis_url=redis_url, pool=f"test-{uuid.uuid4().hex}", _env_file=None, **defaults | changes
@@ -258,7 +258,8 @@ async def running_gateway(redis_url: str, **changes: Any) -> AsyncIterator[Bench
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     # The unit has a connection of its own, as in life.
-    theirs, ours = Connection.from_url(redis_url), Connection.from_url(redis_url, 1.0)
+    theirs = Connection.from_url(redis_url)
+    ours = Connection.from_url(redis_url, settings.redis_timeout_s)
     store = Store(theirs, settings)
     unit = FakeUnit(store, "unit-1")
     await unit.register()

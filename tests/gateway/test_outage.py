@@ -78,7 +78,7 @@ async def test_a_redis_that_hangs_is_a_503_not_a_request_that_hangs(
     own_server: OwnServer, start_at: Any
 ) -> None:
     await own_server.answers()
-    async with start_at(own_server.url, redis_timeout_s=0.2) as bench:
+    async with start_at(own_server.url, redis_timeout_s=1.0) as bench:
         own_server.process.send_signal(signal.SIGSTOP)
         try:
             response = await bench.post()

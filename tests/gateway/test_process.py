@@ -14,10 +14,11 @@ import pytest
 GENEROUS_S = 30.0
 
 
-def run(*arguments: str, **settings: str) -> "subprocess.Popen[str]":
+def run(folder: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
+    """Start one where no `.env` is."""
     environment = os.environ | {f"ADASPLIT_{name.upper()}": each for name, each in settings.items()}
     command = [sys.executable, "-m", "gateway", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder)
 
 
 def free_port() -> int:
@@ -38,20 +39,20 @@ def free_port() -> int:
     ],
 )
 def test_what_keeps_it_from_starting_is_said_in_one_line(
-    settings: dict[str, str], code: int, says: str
+    tmp_path: Path, settings: dict[str, str], code: int, says: str
 ) -> None:
-    process = run("--port", str(free_port()), **settings)
+    process = run(tmp_path, "--port", str(free_port()), **settings)
     _, errors = process.communicate(timeout=GENEROUS_S)
     assert process.returncode == code
     assert says in errors
     assert len(errors.strip().splitlines()) == 1
 
 
-def test_a_taken_port_is_said_in_one_line(redis_url: str) -> None:
+def test_a_taken_port_is_said_in_one_line(tmp_path: Path, redis_url: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        process = run("--port", str(taken.getsockname()[1]), redis_url=redis_url)
+        process = run(tmp_path, "--port", str(taken.getsockname()[1]), redis_url=redis_url)
         _, errors = process.communicate(timeout=GENEROUS_S)
     assert process.returncode == 1
     assert errors.startswith("gateway: cannot listen on 127.0.0.1:")
@@ -59,15 +60,18 @@ def test_a_taken_port_is_said_in_one_line(redis_url: str) -> None:
 
 def test_a_file_that_is_no_tokenizer_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
-    process = run(tokenizer=str(tmp_path / "tokenizer.json"), port=str(free_port()))
+    process = run(tmp_path, tokenizer=str(tmp_path / "tokenizer.json"), port=str(free_port()))
     _, errors = process.communicate(timeout=GENEROUS_S)
     assert process.returncode == 1
     assert len(errors.strip().splitlines()) == 1
 
 
-def test_two_gateways_share_a_port_and_stop_clean_on_sigterm(redis_url: str) -> None:
+def test_two_gateways_share_a_port_and_stop_clean_on_sigterm(
+    tmp_path: Path, redis_url: str
+) -> None:
     port, pool = str(free_port()), f"test-{uuid.uuid4().hex}"
-    both = [run("--port", port, "--share-port", redis_url=redis_url, pool=pool) for _ in range(2)]
+    flags = ("--port", port, "--share-port")
+    both = [run(tmp_path, *flags, redis_url=redis_url, pool=pool) for _ in range(2)]
     try:
         transport = httpx.HTTPTransport(retries=8)
         with httpx.Client(transport=transport, timeout=GENEROUS_S) as client:

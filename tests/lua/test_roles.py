@@ -102,10 +102,10 @@ async def test_only_the_leader_flips(led: Pool) -> None:
 
 
 async def test_no_second_flip_within_the_cooldown(led: Pool, clock: Clock) -> None:
-    policy = Policy(qhap_cooldown_s=60.0)
+    policy = Policy(qhap_cooldown_s=20.0)
     assert await flip(led, "a", "long", policy) == "OK"
     assert await flip(led, "b", "long", policy) == "COOLDOWN"
-    clock.advance(59.999)
+    clock.advance(19.999)
     assert await flip(led, "b", "long", policy) == "COOLDOWN"
     clock.advance(0.001)
     assert await flip(led, "b", "long", policy) == "OK"
@@ -208,6 +208,6 @@ async def test_flips_at_once_leave_the_short_units_that_must_stay(
 
 
 async def test_of_two_flips_at_once_within_a_cooldown_one_happens(led: Pool) -> None:
-    policy = Policy(qhap_cooldown_s=60.0)
+    policy = Policy(qhap_cooldown_s=20.0)
     answers = await asyncio.gather(*(flip(led, unit, "long", policy) for unit in "ab"))
     assert sorted(answers) == ["COOLDOWN", "OK"]

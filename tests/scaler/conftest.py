@@ -35,6 +35,7 @@ class Scaler:
 def settings(servers: Any) -> ScalerSettings:
     """A pool of the test's own, in which decisions come fast."""
     return ScalerSettings(
+        _env_file=None,
         redis_url=servers("valkey").url,
         pool=f"t-{uuid4().hex[:12]}",
         qhap_interval_s=0.1,
@@ -91,6 +92,7 @@ def start_scaler(settings: ScalerSettings, tmp_path: Path) -> Iterator[Callable[
             process = subprocess.Popen(
                 [sys.executable, "-m", "scaler", "--port", str(port)],
                 env=os.environ | _environment(settings) | more,
+                cwd=tmp_path,
                 stderr=log,
             )
         started.append(Scaler(process, path, f"http://127.0.0.1:{port}"))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,8 +20,8 @@ from scaler.settings import ScalerSettings
 StartScaler = Callable[..., Any]
 Eventually = Callable[..., Awaitable[float]]
 
-# Takes over within 3 s; the rest is for a machine that is busy with other tests.
-TAKEOVER_S = 3.0 + 2.0
+# By design within 3 s; five times that, for a machine that is busy with other tests.
+TAKEOVER_S = 5 * 3.0
 
 
 async def leading_pid(connection: Connection, store: Store) -> int | None:
@@ -48,6 +49,7 @@ async def test_a_standby_leads_within_3_s_of_the_leaders_death(
     connection: Connection,
     store: Store,
     eventually: Eventually,
+    settings: ScalerSettings,
 ) -> None:
     first = start_scaler()
     await eventually(lambda: leads(connection, store, first))
@@ -56,6 +58,10 @@ async def test_a_standby_leads_within_3_s_of_the_leaders_death(
     await eventually(lambda: stands_by(second))
     first.process.kill()
     first.process.wait()
+    # The two times that it consists of: until the dead one's lock is gone, and until the next try.
+    left_ms = await connection.command("PTTL", store.keys.leader)
+    assert left_ms <= settings.leader_s * 1000
+    assert settings.leader_s + settings.lead_every_s < 3
     assert await eventually(lambda: leads(connection, store, second)) < TAKEOVER_S
 
 
@@ -81,7 +87,7 @@ async def test_a_scaler_that_is_told_to_stop_gives_up_the_leadership(
     first.process.terminate()
     # With a lock of a minute, only its resignation lets the other lead.
     await eventually(lambda: leads(connection, store, second))
-    assert first.process.wait(10) == 0
+    assert first.process.wait(30) == 0
 
 
 async def test_a_pool_that_starts_short_gets_one_long_unit(
@@ -213,7 +219,7 @@ async def test_a_cooldown_that_an_operator_sets_holds_and_refusals_are_counted(
 
 
 async def get(scaler: Any, page: str) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
         return await client.get(f"{scaler.url}{page}")
 
 
@@ -237,28 +243,33 @@ async def counts(scaler: Any, name: str) -> bool:
     ],
 )
 def test_a_scaler_that_cannot_start_says_so_in_one_line(
-    settings: ScalerSettings, environment: dict[str, str], says: str, code: int
+    settings: ScalerSettings, tmp_path: Path, environment: dict[str, str], says: str, code: int
 ) -> None:
     given = {"ADASPLIT_REDIS_URL": settings.redis_url} | environment
-    done = run_scaler(given, port=0)
+    done = run_scaler(given, tmp_path, port=0)
     assert (done.returncode, done.stderr.count("\n")) == (code, 1)
     assert says in done.stderr
 
 
-def test_a_scaler_whose_port_is_taken_says_so_in_one_line(settings: ScalerSettings) -> None:
+def test_a_scaler_whose_port_is_taken_says_so_in_one_line(
+    settings: ScalerSettings, tmp_path: Path
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = run_scaler({"ADASPLIT_REDIS_URL": settings.redis_url}, port)
+        done = run_scaler({"ADASPLIT_REDIS_URL": settings.redis_url}, tmp_path, port)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
 
 
-def run_scaler(environment: dict[str, str], port: int) -> subprocess.CompletedProcess[str]:
+def run_scaler(
+    environment: dict[str, str], folder: Path, port: int
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "scaler", "--port", str(port)],
         env=environment,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=30,

@@ -114,9 +114,18 @@ async def test_a_hang_of_some_seconds_ends_and_the_answer_comes(unit: RunningUni
 
 
 async def test_a_hang_in_mid_stream_stops_after_so_many_tokens(unit: RunningUnit) -> None:
+    found = Stream()
     fault = {"kind": "hang_mid", "after_tokens": 4}
-    found = await stream(unit, silence_s=0.3, simulator_fault=fault)
-    assert isinstance(found.failure, httpx.ReadTimeout)
+    body = {**BODY, "stream": True, "simulator_fault": fault}
+    async with (
+        httpx.AsyncClient(base_url=unit.url, timeout=LIMIT_S) as client,
+        client.stream("POST", PATH, json=body) as answer,
+    ):
+        parts = answer.aiter_raw()
+        while found.tokens < 4:
+            found.parts.append(await anext(parts))
+        with pytest.raises(TimeoutError):
+            found.parts.append(await asyncio.wait_for(anext(parts), 0.3))
     assert found.tokens == 4
 
 
@@ -176,17 +185,18 @@ async def test_split_events_are_whole_again_when_joined(unit: RunningUnit) -> No
 
 
 @pytest.mark.parametrize(
-    ("fault", "expected"),
+    ("fault", "silence_s", "expected"),
     [
-        ({"kind": "disconnect"}, httpx.RemoteProtocolError),
-        ({"kind": "eof"}, httpx.RemoteProtocolError),
-        ({"kind": "hang_mid"}, httpx.ReadTimeout),
+        ({"kind": "disconnect"}, LIMIT_S, httpx.RemoteProtocolError),
+        ({"kind": "eof"}, LIMIT_S, httpx.RemoteProtocolError),
+        ({"kind": "hang_mid"}, 0.5, httpx.ReadTimeout),
     ],
 )
 async def test_a_whole_answer_is_cut_or_held_back(
-    unit: RunningUnit, fault: dict[str, Any], expected: type[Exception]
+    unit: RunningUnit, fault: dict[str, Any], silence_s: float, expected: type[Exception]
 ) -> None:
-    async with httpx.AsyncClient(base_url=unit.url, timeout=0.5) as client:
+    timeout = httpx.Timeout(LIMIT_S, read=silence_s)
+    async with httpx.AsyncClient(base_url=unit.url, timeout=timeout) as client:
         with pytest.raises(expected):
             await client.post(PATH, json={**BODY, "simulator_fault": fault})
 
@@ -209,28 +219,28 @@ async def test_the_official_client_sees_a_cut_stream_as_an_error(
 
 
 async def test_a_frozen_unit_stops_between_tokens_and_goes_on(unit: RunningUnit) -> None:
-    running = asyncio.create_task(stream(unit, max_tokens=400))
+    running = asyncio.create_task(stream(unit, max_tokens=2000))
     await unit.until_metric(1, "vllm:num_requests_running")
-    await unit.set_fault(kind="freeze", seconds=10)
+    await unit.set_fault(kind="freeze", seconds=40)
     first = await unit.metric("vllm:generation_tokens_total")
     await unit.get("/health")
     assert await unit.metric("vllm:generation_tokens_total") <= first + 1
     found = await running
-    assert (found.tokens, found.done) == (400, True)
+    assert (found.tokens, found.done) == (2000, True)
     assert await unit.metric(
         "vllm:inter_token_latency_seconds_bucket", le="0.3"
     ) < await unit.metric("vllm:inter_token_latency_seconds_count")
 
 
 async def test_an_unready_unit_says_so_and_recovers(unit: RunningUnit) -> None:
-    await unit.set_fault(kind="unready", seconds=10)
+    await unit.set_fault(kind="unready", seconds=40)
     assert (await unit.get("/health")).status_code == 503
     assert (await unit.post(PATH, BODY)).status_code == 503
     await unit.until_healthy()
 
 
 async def test_a_refusing_unit_takes_no_connection_and_recovers(unit: RunningUnit) -> None:
-    await unit.set_fault(kind="refuse", seconds=10)
+    await unit.set_fault(kind="refuse", seconds=40)
     with pytest.raises(httpx.ConnectError):
         await unit.get("/health")
     await unit.until_healthy()

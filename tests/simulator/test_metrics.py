@@ -1,5 +1,7 @@
 """Names, types and labels of /metrics, as V1 of vLLM has them."""
 
+import time
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -53,7 +55,9 @@ async def test_names_types_and_labels_are_vllms(measured: RunningUnit) -> None:
 
 async def test_counts_and_times_are_those_of_the_requests(measured: RunningUnit) -> None:
     body = {"prompt": "w " * 1000, "max_tokens": 11, "ignore_eos": True}
+    asked_s = time.monotonic()
     answer = await measured.post("/v1/completions", body)
+    took_s = time.monotonic() - asked_s
     assert answer.status_code == 200
     assert await measured.metric("vllm:prompt_tokens_total") == 1000
     assert await measured.metric("vllm:generation_tokens_total") == 11
@@ -65,5 +69,6 @@ async def test_counts_and_times_are_those_of_the_requests(measured: RunningUnit)
     ttft_s = await measured.metric("vllm:time_to_first_token_seconds_sum")
     e2e_s = await measured.metric("vllm:e2e_request_latency_seconds_sum")
     # A tenth of what the calibration says of 1,000 tokens, for the clock runs ten times faster.
-    assert 0.010 < ttft_s < 0.1
-    assert ttft_s + 10 * 0.002 < e2e_s < 1
+    assert ttft_s > 0.010
+    # Within what the client waited: these are real seconds, not those of the faster clock.
+    assert ttft_s + 10 * 0.002 < e2e_s < took_s + 0.01

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from simulator.settings import SettingsError, read_settings
-from tests.simulator.conftest import LIMIT_S, RunningUnit, StartUnit
+from tests.simulator.conftest import LIMIT_S, RunningUnit, StartUnit, until
 
 
 def run(*flags: str) -> subprocess.CompletedProcess[str]:
@@ -71,7 +71,7 @@ async def test_a_signal_ends_it_at_once_even_while_it_streams(
 
 
 async def test_a_slow_start_answers_503_until_it_is_ready(start_unit: StartUnit) -> None:
-    unit = start_unit("--start-s", "20", "--speed", "20")
+    unit = start_unit("--start-s", "60", "--speed", "20")
     assert (await unit.get("/health")).status_code == 503
     assert (await unit.post("/v1/completions", {"prompt": "a"})).status_code == 503
     await unit.until_healthy()
@@ -80,15 +80,25 @@ async def test_a_slow_start_answers_503_until_it_is_ready(start_unit: StartUnit)
 
 async def ask_s(unit: RunningUnit) -> float:
     """Real seconds that the unit says it took for 40 tokens."""
+    name = "vllm:e2e_request_latency_seconds_sum"
+    before_s = await unit.metric(name)
     body = {"prompt": "a", "max_tokens": 40, "ignore_eos": True}
     assert (await unit.post("/v1/completions", body)).status_code == 200
-    return await unit.metric("vllm:e2e_request_latency_seconds_sum")
+    return await unit.metric(name) - before_s
 
 
-async def test_speed_makes_everything_faster(start_unit: StartUnit) -> None:
-    slow_s, fast_s = [await ask_s(start_unit("--speed", speed)) for speed in ("2", "20")]
-    assert slow_s == pytest.approx(40 * 0.021 / 2, rel=0.2)
-    assert fast_s < slow_s / 4
+@pytest.mark.parametrize("speed", [2, 20])
+async def test_speed_makes_everything_faster(start_unit: StartUnit, speed: int) -> None:
+    unit = start_unit("--speed", str(speed))
+    expected_s = 40 * 0.021 / speed
+
+    async def is_as_fast_as_told() -> bool:
+        took_s = await ask_s(unit)
+        assert took_s > 0.8 * expected_s
+        # A busy machine makes an answer late, but not all of them.
+        return took_s < 1.2 * expected_s
+
+    await until(is_as_fast_as_told)
 
 
 async def test_another_cache_and_another_name_may_be_served(start_unit: StartUnit) -> None:

@@ -10,9 +10,7 @@ from common.settings import Settings
 
 @pytest.fixture(autouse=True)
 def no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty folder to stand in, and no setting in the environment."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"ADASPLIT_{name.upper()}", raising=False)
+    """An empty folder to stand in; the environment has no settings in any test."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
