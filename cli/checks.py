@@ -37,7 +37,7 @@ def check_ports(layout: Layout) -> None:
         if not 0 < port < 2**16:
             raise CannotDo(f"there is no port {port} for {what}; {option} gives another")
         try:
-            listen(layout.host, port).close()
+            listen(layout.host_of(port), port).close()
         except PortTaken as error:
             raise CannotDo(f"{error} (wanted for {what}; {option} gives another)") from None
 

@@ -19,6 +19,9 @@ STOP_ORDER: tuple[Stage, ...] = ("gateways", "dispatchers", "scaler", "units", "
 dispatchers drain while their units answer, and Redis goes last because all others write to it."""
 
 
+_LOOPBACK = "127.0.0.1"
+
+
 @dataclass(frozen=True)
 class Program:
     """One process. It is ready when `ready_url` answers 200, or Redis a PING when it is Redis."""
@@ -31,9 +34,12 @@ class Program:
 
 @dataclass(frozen=True)
 class Layout:
-    """What to run where; `units` are given ones, else `simulated` are started."""
+    """What to run where; `units` are given ones, else `simulated` are started.
 
-    host: str = "127.0.0.1"
+    `host` is the gateways' alone: what else listens does so for this machine only.
+    """
+
+    host: str = _LOOPBACK
     port: int = 8000
     unit_port: int = 8001
     admin_port: int = 9100
@@ -52,7 +58,7 @@ class Layout:
         if self.units:
             return dict(self.units)
         return {
-            f"unit-{number + 1}": _url(self.host, self.unit_port + number)
+            f"unit-{number + 1}": _url(_LOOPBACK, self.unit_port + number)
             for number in range(self.simulated)
         }
 
@@ -74,21 +80,21 @@ class Layout:
 
     def _simulators(self) -> list[Program]:
         return [
-            self._program(
-                f"simulator-{name}", "units", "simulator", self.unit_port + number, "/health",
+            _program(
+                f"simulator-{name}", "units", "simulator", _LOOPBACK, self.unit_port + number,
                 "--speed", f"{self.speed:g}",
             )
             for number, name in enumerate(self.unit_urls)
         ]  # fmt: skip
 
     def _scaler(self) -> Program:
-        return self._program("scaler", "scaler", "scaler", self.admin_port, "/readyz")
+        return _program("scaler", "scaler", "scaler", _LOOPBACK, self.admin_port)
 
     def _dispatchers(self) -> list[Program]:
         return [
-            self._program(
-                f"dispatcher-{name}", "dispatchers", "dispatcher", self.admin_port + number,
-                "/readyz", "--unit", name, "--url", url,
+            _program(
+                f"dispatcher-{name}", "dispatchers", "dispatcher", _LOOPBACK,
+                self.admin_port + number, "--unit", name, "--url", url,
             )
             for number, (name, url) in enumerate(self.unit_urls.items(), start=1)
         ]  # fmt: skip
@@ -97,15 +103,19 @@ class Layout:
         # Several gateways listen on one port, among which the kernel spreads the connections.
         shared = ("--share-port",) if self.gateways > 1 else ()
         return [
-            self._program(f"gateway-{number}", "gateways", "gateway", self.port, "/readyz", *shared)
+            _program(f"gateway-{number}", "gateways", "gateway", self.host, self.port, *shared)
             for number in range(1, self.gateways + 1)
         ]
 
-    def _program(
-        self, name: str, stage: Stage, module: str, port: int, page: str, *more: str
-    ) -> Program:
-        command = (sys.executable, "-m", module, "--host", self.host, "--port", str(port), *more)
-        return Program(name, stage, command, _url(self.host, port) + page)
+    def host_of(self, port: int) -> str:
+        """The address on which a port is listened on."""
+        return self.host if port == self.port else _LOOPBACK
+
+
+def _program(name: str, stage: Stage, module: str, host: str, port: int, *more: str) -> Program:
+    command = (sys.executable, "-m", module, "--host", host, "--port", str(port), *more)
+    page = "/health" if module == "simulator" else "/readyz"
+    return Program(name, stage, command, _url(host, port) + page)
 
 
 def _url(host: str, port: int) -> str:

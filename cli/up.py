@@ -34,7 +34,7 @@ def up(
         float, typer.Option(min=0.01, help="How many times faster than life units are simulated.")
     ] = 1.0,
     host: Annotated[
-        str | None, typer.Option(help="Address that all listen on; else ADASPLIT_HOST, 127.0.0.1.")
+        str | None, typer.Option(help="Address of the gateway; else ADASPLIT_HOST, 127.0.0.1.")
     ] = None,
     redis_url: Annotated[
         str, typer.Option(help="Redis to use, as ADASPLIT_REDIS_URL; else an embedded Valkey.")
