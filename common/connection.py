@@ -98,22 +98,24 @@ class Connection:
                 reply = await self._quick.execute_command("EVAL", call.script.text, *call.arguments)
         return cast("list[Any]", reply)
 
-    async def run_many(self, calls: Sequence[Call]) -> list[list[Any]]:
-        """Run scripts one after the other in one round trip; replies in their order."""
+    async def run_many(self, calls: Sequence[Call], relied_on: int = 0) -> list[list[Any]]:
+        """Run scripts one after the other in one round trip; replies in their order.
+
+        The later calls rely on the first `relied_on` having run. These go with their text: were
+        one unknown to Redis, a later one would run before it.
+        """
         if not calls:
             return []
         if len(calls) == 1:
             return [await self.run(calls[0])]
         with _outages:
             pipeline = self._quick.pipeline(transaction=False)
-            # The first call of a script goes with its text: were one unknown to Redis, a later one
-            # would run before it, and a finish would cut off the bytes that a relay brings.
             sent: set[str] = set()
-            for call in calls:
-                if call.script.sha in sent or call is calls[-1]:
-                    pipeline.execute_command("EVALSHA", call.script.sha, *call.arguments)
-                else:
+            for place, call in enumerate(calls):
+                if place < relied_on and call.script.sha not in sent:
                     pipeline.execute_command("EVAL", call.script.text, *call.arguments)
+                else:
+                    pipeline.execute_command("EVALSHA", call.script.sha, *call.arguments)
                 sent.add(call.script.sha)
             replies = await pipeline.execute(raise_on_error=False)
         return [await self._settle(call, reply) for call, reply in zip(calls, replies, strict=True)]

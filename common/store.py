@@ -148,7 +148,9 @@ class Store:
         calls += [self._calls.finish(unit, finish) for finish in finishes]
         if claim:
             calls.append(self._calls.claim(unit, policy or self._settings))
-        replies = await self._connection.run_many(calls)
+        # A finish ends what its job's relay brought; a claim may as well come before either.
+        relied_on = len(relays) if finishes else 0
+        replies = await self._connection.run_many(calls, relied_on)
         relayed = tuple(
             Relayed(reply[0] == b"GONE", tuple(_text(job) for job in reply[1:]))
             for reply in replies[: len(relays)]

@@ -52,11 +52,11 @@ class FlakyConnection(Connection):
         async with self._faults([call]):
             return await super().run(call)
 
-    async def run_many(self, calls: Sequence[Call]) -> list[list[Any]]:
+    async def run_many(self, calls: Sequence[Call], relied_on: int = 0) -> list[list[Any]]:
         if len(calls) == 1:
             return [await self.run(calls[0])]
         async with self._faults(calls):
-            return await super().run_many(calls)
+            return await super().run_many(calls, relied_on)
 
     async def command(self, *args: Arg) -> Any:
         async with self._faults([]):
