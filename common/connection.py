@@ -81,6 +81,7 @@ class Connection:
         self._quick = quick
         self._blocking = blocking
         self.scripts = scripts or load_scripts()
+        self._known: set[str] = set()
 
     @classmethod
     def from_url(cls, url: str, timeout_s: float = 5.0) -> Self:
@@ -101,8 +102,8 @@ class Connection:
     async def run_many(self, calls: Sequence[Call], relied_on: int = 0) -> list[list[Any]]:
         """Run scripts one after the other in one round trip; replies in their order.
 
-        The later calls rely on the first `relied_on` having run. These go with their text: were
-        one unknown to Redis, a later one would run before it.
+        The later calls rely on the first `relied_on` having run. These go with their text, always:
+        were one unknown to Redis, a later one would run before it. The others do so once.
         """
         if not calls:
             return []
@@ -112,16 +113,19 @@ class Connection:
             pipeline = self._quick.pipeline(transaction=False)
             sent: set[str] = set()
             for place, call in enumerate(calls):
-                if place < relied_on and call.script.sha not in sent:
+                trusted = place >= relied_on and call.script.sha in self._known
+                if not trusted and call.script.sha not in sent:
                     pipeline.execute_command("EVAL", call.script.text, *call.arguments)
                 else:
                     pipeline.execute_command("EVALSHA", call.script.sha, *call.arguments)
                 sent.add(call.script.sha)
             replies = await pipeline.execute(raise_on_error=False)
+        self._known |= sent
         return [await self._settle(call, reply) for call, reply in zip(calls, replies, strict=True)]
 
     async def _settle(self, call: Call, reply: Any) -> list[Any]:
         if isinstance(reply, exceptions.NoScriptError):
+            self._known.discard(call.script.sha)
             return await self.run(call)
         if isinstance(reply, Exception):
             with _outages:
