@@ -1,6 +1,7 @@
 """Counts a prompt's tokens: exactly with a tokenizer, else from its bytes."""
 
 import asyncio
+import math
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -58,7 +59,7 @@ class TokenCounter:
         if prompt.ids:
             return prompt.ids
         if self._tokenizer is None:
-            return round(text_bytes(prompt) / self.bytes_per_token)
+            return math.ceil(text_bytes(prompt) / self.bytes_per_token)
         if sum(map(len, prompt.texts)) <= _INLINE_CHARACTERS:
             return _encode(self._tokenizer, prompt.texts)
         return await asyncio.to_thread(_encode, self._tokenizer, prompt.texts)
