@@ -37,7 +37,7 @@ LONGEST_BLOCK_S = 5.0
 """Blocking reads ask for less: the client's socket timeout lies so far behind a quick call's."""
 
 
-_SAYS_AWAY = ("MISCONF", "BUSY ", "UNBLOCKED", "NOREPLICAS", "NOREPLICASTOREAD")
+_SAYS_AWAY = ("MISCONF", "BUSY ", "UNBLOCKED", "NOREPLICAS")
 """First words of answers that redis-py has no class for: disk full, a slow script, failing over."""
 
 

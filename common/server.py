@@ -61,9 +61,6 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._listener = listener
 
-    def install_signal_handlers(self) -> None:
-        """Leave the signals alone."""
-
     async def serve_until(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, then finish what is open."""
         serving = asyncio.create_task(self._serve(sockets=[self._listener]))
