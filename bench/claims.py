@@ -80,7 +80,7 @@ class Pool:
 
     async def fill(self) -> None:
         """Register the units, fill their slots, and leave the scene's jobs waiting."""
-        await self._store.keep_replies(_GATEWAY)
+        await self._store.beat(_GATEWAY)
         for unit in self.units:
             await self._store.register(unit, {"url": f"http://{unit}"})
         jobs = iter(range(self._scene.waiting + _SLOTS * self._scene.units))

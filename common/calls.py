@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from common.keys import CLASSES, JobClass, Keys, other_class
-from common.models import Finish, Lease, NewJob, Relay
+from common.models import Finish, Lease, NewJob, Outcome, Part, Relay
 from common.policy import Policy
 from common.scripts import Arg, Call, Script
 from common.settings import Settings
@@ -11,6 +11,11 @@ from common.settings import Settings
 
 def ms(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+def _placed(part: Part) -> str:
+    """A part's kind as the reply stream names it, with its place in the answer."""
+    return part.kind if part.offset is None else f"{part.kind}:{part.offset}"
 
 
 class Calls:
@@ -33,7 +38,7 @@ class Calls:
 
     def register(self, unit: str, fields: Mapping[str, Arg]) -> Call:
         keys = self._unit_keys(unit, "role", "active", "leases", "idle_since", "unit")
-        keys |= self.queue_keys() | {"units": self.keys.units}
+        keys |= self.queue_keys() | {"units": self.keys.units, "pulse": self.keys.pulse}
         rest = [item for pair in fields.items() for item in pair]
         return self._call("register", keys, {"unit_name": unit}, rest)
 
@@ -46,8 +51,12 @@ class Calls:
         other = other_class(job.job_class)
         keys = {
             "queue": self.keys.queue(job.job_class),
+            "queue_other": self.keys.queue(other),
             "requeued": self.keys.requeued(job.job_class),
             "job": self.keys.job(job.id),
+            "bytes": self.keys.bytes,
+            "gateways": self.keys.gateways,
+            "pulse": self.keys.pulse,
             "hungry": self.keys.hungry(job.job_class),
             "woken": self.keys.woken(job.job_class),
             "hungry_other": self.keys.hungry(other),
@@ -61,21 +70,37 @@ class Calls:
         args: dict[str, Arg] = {
             "job_id": job.id,
             "class": job.job_class,
+            "gateway": job.gateway,
             "timeout_ms": ms(job.timeout_s),
             "ttl_ms": ms(self._settings.job_ttl_s),
             "max_queue_depth": depths[job.job_class],
+            "max_queue_bytes": policy.max_queue_bytes,
             "tokens": job.tokens,
             "body": job.body,
         }
-        fields: list[Arg] = ["gateway", job.gateway, "owner", job.owner]
-        fields += ["route", job.route, "stream", int(job.stream)]
+        fields: list[Arg] = ["owner", job.owner, "route", job.route, "stream", int(job.stream)]
         return self._call("submit", keys, args, fields)
 
-    def cancel(self, job: str, job_class: JobClass, gateway: str, reason: str) -> Call:
+    def beat(self, gateway: str) -> Call:
+        keys = self._gateway_keys(gateway)
+        args: dict[str, Arg] = {
+            "gateway": gateway,
+            "reply_ttl_ms": ms(self._settings.alive_s + self._settings.reply_ttl_s),
+        }
+        return self._call("beat", keys, args)
+
+    def forget(self, gateway: str, *, dead_only: bool) -> Call:
+        args: dict[str, Arg] = {"gateway": gateway, "dead_only": int(dead_only)}
+        return self._call("forget", self._gateway_keys(gateway), args)
+
+    def cancel(
+        self, job: str, job_class: JobClass, gateway: str, reason: str, outcome: Outcome
+    ) -> Call:
         keys = {
             "queue": self.keys.queue(job_class),
             "requeued": self.keys.requeued(job_class),
             "job": self.keys.job(job),
+            "bytes": self.keys.bytes,
             "reply": self.keys.reply(gateway),
             "events": self.keys.events,
             "wake_prefix": self.keys.wake(""),
@@ -83,6 +108,7 @@ class Calls:
         args: dict[str, Arg] = {
             "job_id": job,
             "ttl_ms": ms(self._settings.job_ttl_s),
+            "outcome": outcome,
             "reason": reason,
         }
         return self._call("cancel", keys, args)
@@ -101,6 +127,8 @@ class Calls:
             "queue": self.keys.queue(lease.job_class),
             "requeued": self.keys.requeued(lease.job_class),
             "job": self.keys.job(lease.job),
+            "bytes": self.keys.bytes,
+            "pulse": self.keys.pulse,
             "reply": self.keys.reply(gateway),
             "dead": self.keys.dead,
             "events": self.keys.events,
@@ -132,6 +160,7 @@ class Calls:
     def flip(self, scaler: str, unit: str, to: JobClass, reason: str, policy: Policy) -> Call:
         keys = self._waiting_keys() | {
             "units": self.keys.units,
+            "pulse": self.keys.pulse,
             "leader": self.keys.leader,
             "cooldown": self.keys.cooldown,
             "role": self.keys.role(unit),
@@ -159,13 +188,14 @@ class Calls:
         args: dict[str, Arg] = {"unit_name": unit, "run": relay.run, "number": relay.number}
         rest: list[Arg] = []
         for part in relay.parts:
-            rest += (part.job, part.attempt, part.kind, part.content)
+            rest += (part.job, part.attempt, _placed(part), part.content)
         return self._call("relay", keys, args, rest)
 
     def finish(self, unit: str, finish: Finish) -> Call:
         keys = self._unit_keys(unit, "active", "leases", "idle_since") | {
             "queue": self.keys.queue(finish.job_class),
             "job": self.keys.job(finish.job),
+            "bytes": self.keys.bytes,
             "reply": self.keys.reply(finish.gateway),
             "events": self.keys.events,
         }
@@ -183,7 +213,7 @@ class Calls:
         }
         rest: list[Arg] = []
         for part in finish.parts:
-            rest += (part.kind, part.content)
+            rest += (_placed(part), part.content)
         return self._call("finish", keys, args, rest)
 
     def claim(self, unit: str, policy: Policy) -> Call:
@@ -201,6 +231,9 @@ class Calls:
         keys |= {f"requeued_{name}": self.keys.requeued(name) for name in CLASSES}
         keys |= {
             "units": self.keys.units,
+            "gateways": self.keys.gateways,
+            "pulse": self.keys.pulse,
+            "bytes": self.keys.bytes,
             "policy": self.keys.policy,
             "events": self.keys.events,
             "job_prefix": self.keys.job(""),
@@ -227,6 +260,10 @@ class Calls:
     def _waiting_keys(self) -> dict[str, str]:
         hungry = {f"hungry_{name}": self.keys.hungry(name) for name in CLASSES}
         return hungry | {f"woken_{name}": self.keys.woken(name) for name in CLASSES}
+
+    def _gateway_keys(self, gateway: str) -> dict[str, str]:
+        keys = self.keys
+        return {"gateways": keys.gateways, "reply": keys.reply(gateway), "pulse": keys.pulse}
 
     def _unit_keys(self, unit: str, *names: str) -> dict[str, str]:
         return {name: getattr(self.keys, name)(unit) for name in names}

@@ -80,9 +80,24 @@ class Keys:
         """LIST, TTL: what a unit's dispatcher is to look at: claim, cancel:<job>:<attempt>."""
         return f"{self.prefix}:wake:{unit}"
 
+    @property
+    def gateways(self) -> str:
+        """ZSET, permanent: gateway -> last heartbeat (ms)."""
+        return f"{self.prefix}:gateways"
+
     def reply(self, gateway: str) -> str:
-        """STREAM, TTL: batches of answer parts; it exists as long as its gateway lives."""
+        """STREAM, TTL: batches of answer parts; its gateway keeps it."""
         return f"{self.prefix}:reply:{gateway}"
+
+    @property
+    def pulse(self) -> str:
+        """HASH, permanent: the newest heartbeat of all; what it was before Redis was away."""
+        return f"{self.prefix}:pulse"
+
+    @property
+    def bytes(self) -> str:
+        """STRING, permanent: bytes of the bodies of all unfinished jobs."""
+        return f"{self.prefix}:bytes"
 
     @property
     def dead(self) -> str:

@@ -36,11 +36,15 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Submitted:
-    """What became of a submit: accepted, seen before (`state`), or refused (`depth`)."""
+    """What became of a submit: accepted, seen before (`state`), or refused at a `depth`.
+
+    `full`: which bound was reached, that of the class's depth or that of the pool's bytes.
+    """
 
     status: Literal["accepted", "exists", "full"]
     state: str = ""
     depth: int = 0
+    full: Literal["", "depth", "bytes"] = ""
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,16 @@ class Claim:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of an answer on its way to a gateway."""
+    """One part of an answer on its way to a gateway.
+
+    `offset`: the bytes of the answer that come before it; None when nobody counted them.
+    """
 
     job: str
     attempt: int
     kind: PartKind
     content: bytes = field(repr=False)
+    offset: int | None = None
 
 
 @dataclass(frozen=True)

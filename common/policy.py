@@ -44,6 +44,8 @@ class Policy(BaseModel):
     """Short jobs that may wait; more are refused."""
     max_queue_depth_long: int = Field(default=200, ge=1)
     """Long jobs that may wait; more are refused."""
+    max_queue_bytes: int = Field(default=1024**3, ge=1)
+    """Bytes that the bodies of all unfinished jobs may have; more are refused."""
 
     def limit(self, job_class: JobClass) -> int:
         """Jobs of one class that fill a unit alone."""

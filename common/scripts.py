@@ -10,6 +10,7 @@ from importlib import resources
 Arg = str | bytes | int | float
 
 _HEADER = re.compile(r"^-- (KEYS|ARGV): +(.+)$", re.MULTILINE)
+_FIRST_LINE = re.compile(r"#!lua( flags=[a-z-]+)?\n")
 _REST = re.compile(r"\[([a-z_ ]+)\]\.\.\.$")
 
 
@@ -59,7 +60,7 @@ class Call:
 def parse(name: str, text: str) -> Script:
     """Read a script's header. Raises ValueError when it has none."""
     header = dict(_HEADER.findall(text))
-    if not text.startswith("#!lua\n") or header.keys() != {"KEYS", "ARGV"}:
+    if not _FIRST_LINE.match(text) or header.keys() != {"KEYS", "ARGV"}:
         raise ValueError(f"{name}: starts with '#!lua' and names its KEYS and ARGV in a header")
     rest = _REST.search(header["ARGV"])
     return Script(

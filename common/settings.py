@@ -42,6 +42,8 @@ class Settings(Policy, BaseSettings):
     """Time between two heartbeats of a unit or a gateway."""
     alive_s: float = Field(default=5.0, gt=0)
     """A unit or a gateway without a heartbeat for longer is dead."""
+    reply_ttl_s: float = Field(default=120.0, gt=0)
+    """How long answers wait in Redis for a gateway that is silent: an outage loses none."""
     job_ttl_s: float = Field(default=3600.0, gt=0)
     """How long a job can be read after its outcome."""
     request_timeout_s: float = Field(default=600.0, gt=0)

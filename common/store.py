@@ -1,7 +1,7 @@
 """Every change of a pool's state, as a typed method: one method calls one script.
 
 All methods raise `RedisUnavailable` when Redis is away. Then a change may or may not have happened;
-`submit`, `register`, `finish`, `requeue`, `cancel` and `renew` may simply be called again.
+every method but `claim` and an unnumbered `turn` may simply be called again.
 """
 
 import logging
@@ -17,6 +17,7 @@ from common.models import (
     Finish,
     Lease,
     NewJob,
+    Outcome,
     Part,
     Relay,
     Relayed,
@@ -79,34 +80,36 @@ class Store:
         if status == b"NOGROUP":
             await self._make_groups()
             return await self.submit(job, policy)
+        if status == b"NOGATEWAY":
+            # Redis has lost its memory: the gateway lives, as it is the one that submits.
+            await self.beat(job.gateway)
+            return await self.submit(job, policy)
         if status == b"EXISTS":
             return Submitted("exists", state=_text(more[0]))
         if status == b"FULL":
-            return Submitted("full", depth=int(more[0]))
+            return Submitted("full", depth=int(more[1]), full=cast("Any", _text(more[0])))
         return Submitted("accepted")
 
-    async def cancel(self, job: str, job_class: JobClass, gateway: str, reason: str) -> str:
+    async def cancel(
+        self,
+        job: str,
+        job_class: JobClass,
+        gateway: str,
+        reason: str,
+        outcome: Outcome = "cancelled",
+    ) -> str:
         """End a waiting job, or ask its unit to abort it: OK, ASKED, FINISHED or UNKNOWN."""
-        call = self._calls.cancel(job, job_class, gateway, reason)
+        call = self._calls.cancel(job, job_class, gateway, reason, outcome)
         return _text((await self._connection.run(call))[0])
 
-    async def keep_replies(self, gateway: str) -> None:
-        """Make a gateway's reply stream, or keep it for `alive_s` more: it says that it lives."""
-        reply = self.keys.reply(gateway)
-        made, _ = await self._connection.commands(
-            [["EXISTS", reply], ["PEXPIRE", reply, ms(self._settings.alive_s)]]
-        )
-        if not made:
-            await self._connection.commands(
-                [
-                    ["XADD", reply, "*", "opened", gateway],
-                    ["PEXPIRE", reply, ms(self._settings.alive_s)],
-                ]
-            )
+    async def beat(self, gateway: str) -> None:
+        """Beat a gateway's heart; makes its reply stream when missing."""
+        await self._connection.run(self._calls.beat(gateway))
 
-    async def drop_replies(self, gateway: str) -> None:
-        """Remove a gateway's reply stream: nobody listens any more."""
-        await self._connection.command("DEL", self.keys.reply(gateway))
+    async def forget(self, gateway: str, *, dead_only: bool = False) -> bool:
+        """Remove a gateway that has left, with its answers; not when dead_only and it lives."""
+        status = await self._connection.run(self._calls.forget(gateway, dead_only=dead_only))
+        return bool(status[0] == b"OK")
 
     async def read_replies(
         self, gateway: str, after: str, wait_s: float
@@ -248,8 +251,9 @@ def _parts(fields: Mapping[bytes, bytes]) -> list[Part]:
     for name, content in fields.items():
         job, colon, tail = _text(name).partition(":")
         if colon:
-            attempt, _, kind = tail.partition(":")
-            parts.append(Part(job, int(attempt), cast("Any", kind), content))
+            attempt, kind, *offset = tail.split(":")
+            place = int(offset[0]) if offset else None
+            parts.append(Part(job, int(attempt), cast("Any", kind), content, place))
     return parts
 
 

@@ -16,6 +16,7 @@ _KNOWN_UNIT_FIELDS = {
     *("relay_run", "relay_number"),
 }
 _POSITIONS_READ = 1000
+_PAGE = 500
 
 
 def _texts(reply: Mapping[bytes, bytes]) -> dict[str, str]:
@@ -32,18 +33,20 @@ class Views:
 
     async def pool(self) -> PoolView:
         """The pool now. Queues that nobody made yet count as empty."""
-        heartbeats, overrides, now = await self._connection.commands(
+        heartbeats, overrides, pulse, now = await self._connection.commands(
             [
                 ["ZRANGE", self.keys.units, 0, -1, "WITHSCORES"],
                 ["HGETALL", self.keys.policy],
+                self._pulse(),
                 ["TIME"],
             ]
         )
-        now_ms = now[0] * 1000 + now[1] // 1000
+        now_ms = _ms(now)
+        judged_ms = self._judged(pulse, now_ms)
         beats = {name.decode(): int(float(score)) for name, score in _pairs(heartbeats)}
         return PoolView(
             now_ms=now_ms,
-            units=await self._units(beats, now_ms),
+            units=await self._units(beats, now_ms, judged_ms),
             queues={name: await self.queue(name, now_ms) for name in CLASSES},
             overrides=_texts(overrides),
         )
@@ -125,17 +128,49 @@ class Views:
         )
         return [{"id": name.decode()} | _texts(fields) for name, fields in entries]
 
-    async def silent_units(self, now_ms: int) -> list[str]:
+    async def judged_ms(self) -> int:
+        """The time up to which silence counts: now, or when Redis went away, for a while after.
+
+        Redis's clock. Units, gateways and leases are judged as of then.
+        """
+        pulse, now = await self._connection.commands([self._pulse(), ["TIME"]])
+        return self._judged(pulse, _ms(now))
+
+    async def silent_units(self, judged_ms: int) -> list[str]:
         """Units whose last heartbeat is too long ago, known and perhaps still holding leases."""
+        return await self._silent(self.keys.units, judged_ms)
+
+    async def silent_gateways(self, judged_ms: int) -> list[str]:
+        """Gateways whose last heartbeat is too long ago."""
+        return await self._silent(self.keys.gateways, judged_ms)
+
+    async def _silent(self, beats: str, judged_ms: int) -> list[str]:
         names = await self._connection.command(
-            "ZRANGEBYSCORE", self.keys.units, "-inf", f"({now_ms - self._alive_ms:.0f}"
+            "ZRANGEBYSCORE", beats, "-inf", f"({judged_ms - self._alive_ms:.0f}"
         )
         return [name.decode() for name in names]
 
-    async def lapsed(self, unit: str, now_ms: int) -> list[tuple[Lease, str]]:
+    async def jobs_of(self, gateway: str, job_class: JobClass) -> list[str]:
+        """Unfinished jobs of a class that a gateway holds; reads the whole queue, in pages."""
+        found, after = [], "-"
+        while True:
+            page = await self._connection.command(
+                "XRANGE", self.keys.queue(job_class), after, "+", "COUNT", _PAGE
+            )
+            jobs = [fields[b"job"].decode() for _, fields in page]
+            owners = await self._connection.commands(
+                [["HGET", self.keys.job(job), "gateway"] for job in jobs]
+            )
+            pairs = zip(jobs, owners, strict=True)
+            found += [job for job, owner in pairs if owner == gateway.encode()]
+            if len(page) < _PAGE:
+                return found
+            after = f"({page[-1][0].decode()}"
+
+    async def lapsed(self, unit: str, judged_ms: int) -> list[tuple[Lease, str]]:
         """Leases of a unit that ran out, each with its job's gateway."""
         names = await self._connection.command(
-            "ZRANGEBYSCORE", self.keys.leases(unit), "-inf", now_ms, "LIMIT", 0, 256
+            "ZRANGEBYSCORE", self.keys.leases(unit), "-inf", judged_ms, "LIMIT", 0, 256
         )
         return await self._leases([name.decode() for name in names])
 
@@ -145,15 +180,27 @@ class Views:
         return await self._leases([name.decode() for name in names])
 
     async def gone_gateways(self, gateways: Iterable[str]) -> list[str]:
-        """Those of these gateways that have no reply stream: they do not live any more."""
-        names = [name for name in gateways if name]
-        alive = await self._connection.commands([["EXISTS", self.keys.reply(n)] for n in names])
-        return [name for name, exists in zip(names, alive, strict=True) if not exists]
+        """Those of these gateways that do not live any more."""
+        names = list(gateways)
+        *beats, pulse, now = await self._connection.commands(
+            [*(["ZSCORE", self.keys.gateways, n] for n in names), self._pulse(), ["TIME"]]
+        )
+        oldest_ms = self._judged(pulse, _ms(now)) - self._alive_ms
+        pairs = zip(names, beats, strict=True)
+        return [name for name, beat in pairs if beat is None or float(beat) < oldest_ms]
+
+    def _pulse(self) -> list[Any]:
+        return ["HMGET", self.keys.pulse, "beat_ms", "grace_ms", "spoke_ms"]
+
+    def _judged(self, pulse: list[Any], now_ms: int) -> int:
+        beat, grace, spoke = (int(float(field)) if field else 0 for field in pulse)
+        if beat and now_ms - beat > self._alive_ms / 2:
+            return beat
+        return spoke if now_ms < grace else now_ms
 
     async def now_ms(self) -> int:
         """Redis's clock."""
-        seconds, micros = await self._connection.command("TIME")
-        return int(seconds) * 1000 + int(micros) // 1000
+        return _ms(await self._connection.command("TIME"))
 
     async def ping(self) -> None:
         """Ask Redis whether it is there."""
@@ -182,7 +229,9 @@ class Views:
                 }
         return None
 
-    async def _units(self, beats: dict[str, int], now_ms: int) -> tuple[UnitView, ...]:
+    async def _units(
+        self, beats: dict[str, int], now_ms: int, judged_ms: int
+    ) -> tuple[UnitView, ...]:
         if not beats:
             return ()
         names = sorted(beats)
@@ -196,17 +245,19 @@ class Views:
             ]
         replies = await self._connection.commands(commands)
         return tuple(
-            self._unit(name, now_ms, beats[name], replies[4 * i : 4 * i + 4])
+            self._unit(name, now_ms, judged_ms, beats[name], replies[4 * i : 4 * i + 4])
             for i, name in enumerate(names)
         )
 
-    def _unit(self, name: str, now_ms: int, beat_ms: int, replies: list[Any]) -> UnitView:
+    def _unit(
+        self, name: str, now_ms: int, judged_ms: int, beat_ms: int, replies: list[Any]
+    ) -> UnitView:
         role, (short, long), idle_since, fields = replies
         known = _texts(fields)
         return UnitView(
             name=name,
             role=cast("JobClass", role.decode() if role else "short"),
-            alive=now_ms - beat_ms <= self._alive_ms,
+            alive=judged_ms - beat_ms <= self._alive_ms,
             draining=known.get("draining") == "1",
             short=int(short or 0),
             long=int(long or 0),
@@ -220,6 +271,10 @@ class Views:
             health=known.get("health", ""),
             reported={key: known[key] for key in known.keys() - _KNOWN_UNIT_FIELDS},
         )
+
+
+def _ms(time: list[Any]) -> int:
+    return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
 def _pairs(reply: list[Any]) -> list[tuple[bytes, bytes]]:

@@ -56,6 +56,8 @@ class Caller:
 
     def start(self, job: ClaimedJob) -> RunningJob:
         """Run an attempt in a task of its own, which the running jobs keep."""
+        if job.id in self._running:
+            self._forwarder.drop(job)
         running = self._running.add(job)
         running.task = self.spawn(self._attempt(running))
         self._metrics.claimed(job.job_class, job.why, job.queue_ms / 1000)
@@ -118,6 +120,7 @@ class Caller:
         body = b"".join([chunk async for chunk in answer.aiter_raw()])
         head = self._head(running.job, answer)
         running.sent = True
+        running.sent_bytes = len(body)
         self._finish(running, "ok", status=answer.status_code, tail=body, answer=(head, body))
 
     async def _stream(
@@ -130,7 +133,8 @@ class Caller:
             if not running.sent:
                 running.sent = True
                 self._forwarder.put(job, "head", self._head(job, answer))
-            self._forwarder.put(job, "chunk", chunk)
+            self._forwarder.put(job, "chunk", chunk, running.sent_bytes)
+            running.sent_bytes += len(chunk)
             tail = (tail + chunk)[-_TAIL_BYTES:]
         if b"data: [DONE]" not in tail:
             raise UnitFault("cut short", "the stream ended without [DONE]")
@@ -205,11 +209,11 @@ class Caller:
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
         }
-        parts = [Part(job.id, job.attempt, "end", orjson.dumps(end))]
+        parts = [Part(job.id, job.attempt, "end", orjson.dumps(end), running.sent_bytes)]
         if answer:
             head, body = answer
             whole = [Part(job.id, job.attempt, "head", head)]
-            parts = [*whole, Part(job.id, job.attempt, "chunk", body), *parts]
+            parts = [*whole, Part(job.id, job.attempt, "chunk", body, 0), *parts]
         self._forwarder.finish(
             Finish(
                 job=job.id,

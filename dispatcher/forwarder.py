@@ -10,6 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from common.connection import RedisUnavailable
 from common.duty import REDIS_OUTAGES, Backoff
@@ -25,6 +26,21 @@ _ORDER: dict[PartKind, int] = {"head": 0, "chunk": 1, "end": 2}
 
 def _newest_first(part: Part) -> int:
     return -part.attempt
+
+
+@dataclass
+class _Waiting:
+    """What has come of one kind for one attempt, from `offset` on."""
+
+    offset: int
+    contents: list[bytes] = field(default_factory=list)
+
+    def part(self, job: str, attempt: int, kind: PartKind) -> Part:
+        offset = self.offset if kind == "chunk" else None
+        return Part(job, attempt, kind, b"".join(self.contents), offset)
+
+
+_Gathered = dict[tuple[str, int, PartKind], _Waiting]
 
 
 class Forwarder:
@@ -45,7 +61,7 @@ class Forwarder:
         self._flush_interval_s = flush_interval_s
         self._run = uuid.uuid4().hex
         self._number = 0
-        self._parts: dict[str, dict[tuple[str, int, PartKind], list[bytes]]] = {}
+        self._parts: dict[str, _Gathered] = {}
         self._finishes: list[Finish] = []
         self._claim_wanted = False
         self._due = asyncio.Event()
@@ -56,10 +72,11 @@ class Forwarder:
         self.claimed: Callable[[Claim], None] = lambda _: None
         self.recover: Callable[[], Awaitable[None]] | None = None
 
-    def put(self, job: ClaimedJob, kind: PartKind, content: bytes) -> None:
+    def put(self, job: ClaimedJob, kind: PartKind, content: bytes, offset: int = 0) -> None:
         """Take a part. A head leaves at once; chunks wait for the flush interval to pass."""
         parts = self._parts.setdefault(job.gateway, {})
-        parts.setdefault((job.id, job.attempt, kind), []).append(content)
+        waiting = parts.setdefault((job.id, job.attempt, kind), _Waiting(offset))
+        waiting.contents.append(content)
         self.sent_all.clear()
         if kind == "head":
             self._due.set()
@@ -72,6 +89,17 @@ class Forwarder:
         self._claim_wanted = True
         self.sent_all.clear()
         self._due.set()
+
+    def drop(self, job: ClaimedJob) -> None:
+        """Forget what an earlier run of a job has still to say.
+
+        A Redis that lost its last second gives the same attempt to the same unit again: nothing
+        there would tell the two runs apart.
+        """
+        parts = self._parts.get(job.gateway, {})
+        for key in [key for key in parts if key[0] == job.id]:
+            del parts[key]
+        self._finishes = [finish for finish in self._finishes if finish.job != job.id]
 
     def ask_claim(self) -> None:
         """Claim with the next turn, and let that be now."""
@@ -123,12 +151,12 @@ class Forwarder:
 
     def _take_relays(self) -> list[Relay]:
         parts, self._parts = self._parts, {}
-        return [self._relay(gateway, of_jobs) for gateway, of_jobs in parts.items()]
+        return [self._relay(gateway, gathered) for gateway, gathered in parts.items() if gathered]
 
-    def _relay(self, gateway: str, of_jobs: dict[tuple[str, int, PartKind], list[bytes]]) -> Relay:
+    def _relay(self, gateway: str, gathered: "_Gathered") -> Relay:
         self._number += 1
-        keys = sorted(of_jobs, key=lambda key: _ORDER[key[2]])
-        parts = [Part(job, n, kind, b"".join(of_jobs[job, n, kind])) for job, n, kind in keys]
+        ordered = sorted(gathered.items(), key=lambda item: _ORDER[item[0][2]])
+        parts = [waiting.part(*key) for key, waiting in ordered]
         self._metrics.relayed(1, len(parts))
         return Relay(gateway, tuple(parts), self._run, self._number)
 

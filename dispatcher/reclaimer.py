@@ -1,7 +1,11 @@
-"""The reclaimer: gives back what a silent unit holds, and what a lost reply left behind here."""
+"""The reclaimer: gives back what a silent unit holds, and what a lost reply left behind here.
+
+It also sweeps away gateways that are dead: nobody listens to their jobs any more.
+"""
 
 import logging
 
+from common.keys import CLASSES
 from common.models import Lease
 from common.store import Store
 from common.views import Views
@@ -35,15 +39,27 @@ class Reclaimer:
 
     async def step(self) -> None:
         """Reclaim lapsed leases: this unit's own, and those of units without a heartbeat."""
-        now_ms = await self._views.now_ms()
-        for unit in {self._unit, *await self._views.silent_units(now_ms)}:
-            for lease, gateway in await self._views.lapsed(unit, now_ms):
+        judged_ms = await self._views.judged_ms()
+        for unit in {self._unit, *await self._views.silent_units(judged_ms)}:
+            for lease, gateway in await self._views.lapsed(unit, judged_ms):
                 # After an outage what still runs here is renewed, not taken from ourselves.
                 if unit == self._unit and lease.job in self._running:
                     continue
                 await self._give_back(unit, lease, gateway, "lease lapsed", lapsed_only=True)
-        for unit in await self._views.silent_units(now_ms - _FORGET_AFTER_S * 1000):
+        for unit in await self._views.silent_units(judged_ms - _FORGET_AFTER_S * 1000):
             await self._store.leave(unit)
+        for gateway in await self._views.silent_gateways(judged_ms):
+            await self._sweep(gateway)
+
+    async def _sweep(self, gateway: str) -> None:
+        """Cancel a dead gateway's jobs, then forget it: who dies in between leaves it to others."""
+        cancelled = 0
+        for job_class in CLASSES:
+            for job in await self._views.jobs_of(gateway, job_class):
+                await self._store.cancel(job, job_class, gateway, "gateway gone")
+                cancelled += 1
+        if await self._store.forget(gateway, dead_only=True):
+            log.warning("swept gateway=%s jobs=%d", gateway, cancelled)
 
     async def take_stock(self, reason: str, *, spared: bool) -> None:
         """Give back all that this unit holds in Redis but does not run."""

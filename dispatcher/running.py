@@ -16,14 +16,15 @@ _EARLY_CANCELS_KEPT = 1024
 class RunningJob:
     """One attempt.
 
-    `calling`: the unit is being called; `sent`: bytes of it went towards the client; `ended`: its
-    outcome is on the way to Redis.
+    `calling`: the unit is being called; `sent`: it went towards the client, `sent_bytes` of its
+    body; `ended`: its outcome is on the way to Redis.
     """
 
     job: ClaimedJob
     task: asyncio.Task[None] | None = None
     calling: bool = False
     sent: bool = False
+    sent_bytes: int = 0
     ended: bool = False
     abort_reason: AbortReason | None = None
 

@@ -91,11 +91,9 @@ class Admission:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _check_pool(self, model: str) -> None:
-        if self._watcher.view is None:
-            raise redis_unavailable()
-        # What was seen long ago says nothing about now: then the submit finds out.
+        # While Redis is away nobody waits for it: the watcher finds out when it is back.
         if not self._watcher.fresh:
-            return
+            raise redis_unavailable()
         if not self._watcher.live_units:
             raise no_units(self._watcher.unit_back_s)
         models = self._watcher.models

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Send
 
+from common.models import Outcome
 from gateway.admission import Admitted
 from gateway.canceller import Canceller
 from gateway.errors import (
@@ -23,6 +24,7 @@ from gateway.submitter import Submitter
 from gateway.tokens import TokenCounter
 
 _LEFT = 499
+_LATE = "deadline passed"
 _LAST_WORD_S = 1.0
 """How long a client that does not read may hold up the error that ends its stream."""
 
@@ -51,7 +53,8 @@ class Answers:
             leaving.cancel()
             self.mailboxes.close(job.id)
             if answer.abandoned:
-                self.canceller.ask(job.id, job.job_class, answer.abandoned)
+                outcome: Outcome = "expired" if answer.abandoned == _LATE else "cancelled"
+                self.canceller.ask(job.id, job.job_class, answer.abandoned, outcome)
 
 
 class Answer:
@@ -159,7 +162,7 @@ class Answer:
         if self._box.shut_because:
             await self._shut(self._box.shut_because)
         else:
-            await self._fail(deadline_exceeded(), "deadline passed")
+            await self._fail(deadline_exceeded(), _LATE)
 
     async def _shut(self, because: str) -> None:
         self.abandoned = because
@@ -202,6 +205,7 @@ _SHUT = {
     "superseded": unit_failed("it was lost after its first byte"),
     "stopping": stopping(),
     "forgotten": redis_unavailable("The queue forgot the request."),
+    "lost": redis_unavailable("The queue lost a part of the answer."),
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from common.connection import RedisUnavailable
 from common.duty import run_duty
 from common.keys import JobClass
+from common.models import Outcome
 from common.store import Store
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class _Wish:
     job: str
     job_class: JobClass
     reason: str
+    outcome: Outcome
     again: bool = False
 
 
@@ -39,8 +41,10 @@ class Canceller:
         self._done = asyncio.Event()
         self._done.set()
 
-    def ask(self, job: str, job_class: JobClass, reason: str) -> None:
-        self._add(_Wish(job, job_class, reason))
+    def ask(
+        self, job: str, job_class: JobClass, reason: str, outcome: Outcome = "cancelled"
+    ) -> None:
+        self._add(_Wish(job, job_class, reason, outcome))
 
     def _add(self, wish: _Wish) -> None:
         self._wishes.append(wish)
@@ -64,7 +68,7 @@ class Canceller:
             wish = self._wishes.popleft()
             try:
                 answer = await self._store.cancel(
-                    wish.job, wish.job_class, self._gateway, wish.reason
+                    wish.job, wish.job_class, self._gateway, wish.reason, wish.outcome
                 )
             except RedisUnavailable:
                 self._wishes.appendleft(wish)

@@ -94,8 +94,12 @@ def job_not_found(job: str) -> ApiError:
     return ApiError(HTTPStatus.NOT_FOUND, f"There is no job `{job}`.", "job_not_found", "id")
 
 
-def queue_full(job_class: str, depth: int, retry_after_s: int) -> ApiError:
+def queue_full(job_class: str, what: str, depth: int, retry_after_s: int) -> ApiError:
     message = f"The queue of {job_class} requests is full: {depth} are waiting."
+    if what == "bytes":
+        message = (
+            "The queues are full: the bodies of the requests in them are as long as they may be."
+        )
     return ApiError(
         HTTPStatus.TOO_MANY_REQUESTS, message, "queue_full", retry_after_s=retry_after_s
     )

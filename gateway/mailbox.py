@@ -42,11 +42,12 @@ class Mailbox:
     """Holds the parts of one job's answer until its client takes them.
 
     Only one attempt's parts are ever in it. A newer attempt replaces what was not begun; once the
-    answer has begun, it shuts the box instead: bytes of two attempts never mix.
+    answer has begun, it shuts the box instead: bytes of two attempts never mix. Parts say where in
+    the answer they belong: what came before is dropped, a gap shuts the box.
     """
 
     __slots__ = (
-        "_attempt", "_begun", "_chunks", "_limit_bytes", "_waiter",
+        "_attempt", "_begun", "_chunks", "_head", "_limit_bytes", "_received_bytes", "_waiter",
         "end", "head", "interrupt", "job", "shut_because", "submitted", "unsent_bytes",
     )  # fmt: skip
 
@@ -61,30 +62,34 @@ class Mailbox:
         self._limit_bytes = limit_bytes
         self._chunks: list[bytes] = []
         self._attempt = 0
+        self._head = b""
+        self._received_bytes = 0
         self._begun = False
         self._waiter: asyncio.Future[None] | None = None
 
     def deliver(self, part: Part) -> None:
         if part.attempt < self._attempt or self.end or self.shut_because:
             return
-        if part.attempt > self._attempt:
-            if self._begun:
-                self.shut("superseded")
-                return
-            self._start_over(part.attempt)
-        elif part.kind == "head" and self.head:
-            # A Redis that forgot a claim counts attempts again from an older number.
+        if part.attempt > self._attempt or self._is_other_head(part):
             if self._begun:
                 self.shut("superseded")
                 return
             self._start_over(part.attempt)
         if part.kind == "chunk":
-            self._add(part.content)
+            self._add(part)
         elif part.kind == "head":
+            self._head = part.content
             self.head = _head(part.content)
+        elif part.offset is not None and part.offset != self._received_bytes:
+            self.shut("lost")
         else:
             self.end = _end(part.content)
         self._wake()
+
+    def _is_other_head(self, part: Part) -> bool:
+        # A Redis that forgot a claim counts attempts again from an older number. One that forgot a
+        # relay is told the same once more.
+        return part.kind == "head" and self._head not in {b"", part.content}
 
     @property
     def begun(self) -> bool:
@@ -122,7 +127,13 @@ class Mailbox:
         elif self.interrupt:
             self.interrupt()
 
-    def _add(self, content: bytes) -> None:
+    def _add(self, part: Part) -> None:
+        offset = self._received_bytes if part.offset is None else part.offset
+        if self.head is None or offset > self._received_bytes:
+            self.shut("lost")
+            return
+        content = part.content[self._received_bytes - offset :]
+        self._received_bytes += len(content)
         self._chunks.append(content)
         self.unsent_bytes += len(content)
         if self.unsent_bytes > self._limit_bytes:
@@ -131,6 +142,8 @@ class Mailbox:
 
     def _start_over(self, attempt: int) -> None:
         self._attempt = attempt
+        self._head = b""
+        self._received_bytes = 0
         self.head = None
         self._chunks.clear()
         self.unsent_bytes = 0

@@ -7,6 +7,7 @@ from common.duty import run_duty
 from common.views import Views
 from gateway.canceller import Canceller
 from gateway.mailbox import Mailbox, Mailboxes
+from gateway.receiver import Receiver
 from gateway.submitter import Submitter
 
 log = logging.getLogger(__name__)
@@ -16,8 +17,8 @@ class Recoverer:
     """Looks every so often at the jobs that were open the last time as well.
 
     What a restarted Redis forgot is submitted again under the same id, while nothing of its answer
-    was sent. A job that was finished a look ago and of which nothing was heard lost its last parts:
-    its request ends with an error.
+    was sent. A job that was finished before the receiver's last whole read, and of which nothing
+    was heard, lost its last parts: its request ends with an error.
     """
 
     def __init__(
@@ -26,15 +27,17 @@ class Recoverer:
         mailboxes: Mailboxes,
         submitter: Submitter,
         canceller: Canceller,
+        receiver: Receiver,
         every_s: float,
     ) -> None:
         self._views = views
         self._mailboxes = mailboxes
         self._submitter = submitter
         self._canceller = canceller
+        self._receiver = receiver
         self._every_s = every_s
         self._open_before: set[str] = set()
-        self._finished_before: set[str] = set()
+        self._finished_at_read: dict[str, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         await run_duty("recover", self.look, stop, self._every_s)
@@ -48,9 +51,15 @@ class Recoverer:
         for box, state in seen:
             if state is None:
                 await self._resubmit(box)
-            elif state == "finished" and box.job.id in self._finished_before:
+        ended = [box for box, state in seen if state == "finished"]
+        now = self._receiver.reads
+        self._finished_at_read = {
+            box.job.id: self._finished_at_read.get(box.job.id, now) for box in ended
+        }
+        for box in ended:
+            # The read under way then may have begun before the job ended, the next one did not.
+            if now >= self._finished_at_read[box.job.id] + 2:
                 box.shut("forgotten")
-        self._finished_before = {box.job.id for box, state in seen if state == "finished"}
 
     async def _resubmit(self, box: Mailbox) -> None:
         if box.begun:

@@ -76,13 +76,18 @@ class Gateway:
         self._mailboxes = Mailboxes(settings.max_unsent_bytes)
         self._canceller = Canceller(self._store, self.id)
         self._watcher = Watcher(self._views, settings, settings.watch_s, settings.alive_s)
-        self._heartbeater = heartbeater = Heartbeater(self._store, self.id, settings.heartbeat_s)
-        self._receiver = Receiver(
-            self._store, self.id, self._mailboxes, heartbeater, settings.trim_s
+        self._heartbeater = Heartbeater(self._store, self.id, settings.heartbeat_s)
+        self._receiver = Receiver(self._store, self.id, self._mailboxes, settings.trim_s)
+        self._submitter = Submitter(
+            self._store, self._canceller, self._watcher, settings.redis_patience_s
         )
-        self._submitter = Submitter(self._store, heartbeater, self._canceller, self._watcher)
         self._recoverer = Recoverer(
-            self._views, self._mailboxes, self._submitter, self._canceller, settings.recover_s
+            self._views,
+            self._mailboxes,
+            self._submitter,
+            self._canceller,
+            self._receiver,
+            settings.recover_s,
         )
 
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
@@ -103,7 +108,7 @@ class Gateway:
             for task in tasks:
                 task.cancel()
         with suppress(RedisUnavailable):
-            await self._store.drop_replies(self.id)
+            await self._store.forget(self.id)
         log.info("stopped gateway=%s", self.id)
 
     def _duties(self) -> tuple[Duty, ...]:

@@ -1,8 +1,9 @@
 """The gateway's settings: those of every process, and what only the door needs."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from common.settings import Settings
 from gateway.keys import ApiKeys
@@ -25,6 +26,8 @@ class GatewaySettings(Settings):
     """A `tokenizer.json`; without it tokens are estimated from bytes."""
     bytes_per_token: float = Field(default=4.0, ge=1.0, le=16.0)
     """Where the estimate starts; it then follows the usage that units report."""
+    redis_patience_s: float = Field(default=2.0, gt=0)
+    """How long a request waits for Redis to come back before it is refused."""
     drain_s: float = Field(default=30.0, ge=0)
     """How long open answers may go on after SIGTERM."""
     trim_s: float = Field(default=1.0, gt=0)
@@ -33,6 +36,12 @@ class GatewaySettings(Settings):
     """Time between two looks at the pool."""
     recover_s: float = Field(default=2.0, gt=0)
     """Time between two looks for open requests whose jobs Redis has forgotten."""
+
+    @model_validator(mode="after")
+    def _a_body_fits_into_the_queue(self) -> Self:
+        if self.max_queue_bytes < self.max_body_bytes:
+            raise ValueError("max_queue_bytes must not be less than max_body_bytes")
+        return self
 
     @field_validator("api_keys")
     @classmethod

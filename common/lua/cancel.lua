@@ -1,14 +1,14 @@
-#!lua
+#!lua flags=allow-oom
 -- cancel: removes a job that waits; asks the unit that runs it to abort it.
 --
 -- A waiting job is ended here and now. A running one keeps its slot until its unit has aborted it:
--- its dispatcher then finishes it as cancelled.
+-- its dispatcher then finishes it. outcome is cancelled or expired; of several calls the first counts.
 --
--- KEYS:    queue requeued job reply events wake_prefix
--- ARGV:    job_id now_ms ttl_ms events_kept reason
+-- KEYS:    queue requeued job bytes reply events wake_prefix
+-- ARGV:    job_id now_ms ttl_ms events_kept outcome reason
 -- RETURNS: OK | ASKED unit | FINISHED outcome | UNKNOWN
-local queue, requeued, job, reply, events, wake_prefix = unpack(KEYS)
-local job_id, now_ms, ttl_ms, events_kept, reason = unpack(ARGV)
+local queue, requeued, job, bytes, reply, events, wake_prefix = unpack(KEYS)
+local job_id, now_ms, ttl_ms, events_kept, outcome, reason = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -24,7 +24,9 @@ if seen[1] == 'finished' then
   return { 'FINISHED', seen[4] }
 end
 if seen[1] == 'running' then
-  redis.call('HSET', job, 'cancel', reason)
+  if redis.call('HSETNX', job, 'cancel', reason) == 1 then
+    redis.call('HSET', job, 'cancel_as', outcome)
+  end
   redis.call('RPUSH', wake_prefix .. seen[3], 'cancel:' .. job_id .. ':' .. seen[6])
   redis.call('PEXPIRE', wake_prefix .. seen[3], 60000)
   return { 'ASKED', seen[3] }
@@ -33,11 +35,13 @@ end
 redis.call('ZREM', requeued, job_id)
 redis.call('XACK', queue, 'units', seen[2])
 redis.call('XDEL', queue, seen[2])
-redis.call('HSET', job, 'state', 'finished', 'outcome', 'cancelled', 'reason', reason, 'finished_ms', now)
+redis.call('HSET', job, 'state', 'finished', 'outcome', outcome, 'reason', reason, 'finished_ms', now)
+-- The count of bytes changes only together with the body that it counts.
+redis.call('DECRBY', bytes, redis.call('HSTRLEN', job, 'body'))
 redis.call('HDEL', job, 'body')
 redis.call('PEXPIRE', job, ttl_ms)
 redis.call('XADD', reply, 'NOMKSTREAM', '*', job_id .. ':' .. seen[6] .. ':end',
-  cjson.encode({ outcome = 'cancelled', reason = reason }))
-redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event', 'cancelled', 'job', job_id,
+  cjson.encode({ outcome = outcome, reason = reason }))
+redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event', outcome, 'job', job_id,
   'class', seen[5], 'reason', reason, 'at_ms', now)
 return { 'OK' }

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- claim: takes up to a unit's free slots, each job for one attempt, or says when to ask again.
 --
 -- Order: a job of the other class that has starved; requeued jobs, then new ones, of the unit's own
@@ -11,14 +11,14 @@
 -- known only inside. policy holds live overrides of the settings of the same names; limit_short and
 -- limit_long are empty when limit counts for them.
 --
--- KEYS:    queue_short queue_long requeued_short requeued_long role active leases idle_since hungry_short hungry_long woken_short woken_long units unit policy events job_prefix reply_prefix wake_prefix
+-- KEYS:    queue_short queue_long requeued_short requeued_long role active leases idle_since hungry_short hungry_long woken_short woken_long units unit gateways pulse bytes policy events job_prefix reply_prefix wake_prefix
 -- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept limit limit_short limit_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s
 -- RETURNS: OK role wait_ms job ... | DRAINING | NOGROUP
 --          job is: id class attempt why submitted_ms now_ms deadline_ms gateway route stream body
 --          why is: own, requeued, stolen, borrowed or starved; wait_ms is -1 when there is nothing to wait for
 local queue_short, queue_long, requeued_short, requeued_long, role, active, leases, idle_since, hungry_short,
-  hungry_long, woken_short, woken_long, units, unit, policy, events, job_prefix, reply_prefix,
-  wake_prefix = unpack(KEYS)
+  hungry_long, woken_short, woken_long, units, unit, gateways, pulse, bytes, policy, events, job_prefix,
+  reply_prefix, wake_prefix = unpack(KEYS)
 local unit_name, now_ms, alive_ms, lease_ms, ttl_ms, events_kept, limit, limit_short, limit_long, rasp_steal,
   rasp_steal_cooldown_s, rasp_long_takes_short, starvation_bound_s = unpack(ARGV)
 
@@ -26,6 +26,15 @@ local now = tonumber(now_ms)
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Up to here silence counts: while Redis was away nobody could speak (see beat).
+local beat, grace, spoke = unpack(redis.call('HMGET', pulse, 'beat_ms', 'grace_ms', 'spoke_ms'))
+local judged = now
+if beat and now - beat > alive_ms / 2 then
+  judged = tonumber(beat)
+elseif grace and now < tonumber(grace) then
+  judged = tonumber(spoke)
 end
 
 -- Added to the load of a hungry Long unit that holds long jobs: it may not borrow, so no short job
@@ -105,7 +114,7 @@ end
 local function wake(name, from, to)
   local score = redis.call('ZSCORE', from, name)
   redis.call('ZREM', from, name)
-  if tonumber(redis.call('ZSCORE', units, name) or 0) < now - alive_ms then
+  if tonumber(redis.call('ZSCORE', units, name) or 0) < judged - alive_ms then
     return false
   end
   redis.call('ZADD', to, score, name)
@@ -153,6 +162,8 @@ local function end_unclaimed(job, id, class, seen, outcome, reason)
   redis.call('XACK', queues[class], 'units', seen[2])
   redis.call('XDEL', queues[class], seen[2])
   redis.call('HSET', job, 'state', 'finished', 'outcome', outcome, 'reason', reason, 'finished_ms', now)
+  -- The count of bytes changes only together with the body that it counts.
+  redis.call('DECRBY', bytes, redis.call('HSTRLEN', job, 'body'))
   redis.call('HDEL', job, 'body')
   redis.call('PEXPIRE', job, ttl_ms)
   redis.call('XADD', reply_prefix .. (seen[4] or ''), 'NOMKSTREAM', '*', id .. ':' .. seen[6] .. ':end',
@@ -180,7 +191,7 @@ local function hand_out(id, entry, class, why)
     end_unclaimed(job, id, class, seen, 'expired', 'deadline passed while queued')
     return false
   end
-  if seen[4] and seen[4] ~= '' and redis.call('EXISTS', reply_prefix .. seen[4]) == 0 then
+  if tonumber(redis.call('ZSCORE', gateways, seen[4] or '') or 0) < judged - alive_ms then
     end_unclaimed(job, id, class, seen, 'cancelled', 'gateway gone')
     return false
   end
@@ -246,7 +257,7 @@ local function share(class, n)
   for _, names in ipairs({ hungry[class], woken[class] }) do
     local seen = redis.call('ZRANGE', names, 0, 15, 'WITHSCORES')
     for i = 1, #seen, 2 do
-      if tonumber(redis.call('ZSCORE', units, seen[i]) or 0) >= now - alive_ms then
+      if tonumber(redis.call('ZSCORE', units, seen[i]) or 0) >= judged - alive_ms then
         loads[#loads + 1] = math.max(0, tonumber(seen[i + 1])) % HOLDS_LONG
       end
     end

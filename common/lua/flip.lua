@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- flip: changes one unit's role, if that leaves enough units in the role it had.
 --
 -- The guards stand here and not in the scaler alone, so that they hold with two scalers, or with one
@@ -7,11 +7,11 @@
 -- whatever an operator wrote there; on virtual time, which the key's TTL knows nothing of, a value
 -- that is a time holds until then.
 --
--- KEYS:    units leader cooldown role hungry_short hungry_long woken_short woken_long events role_prefix unit_prefix wake_prefix
+-- KEYS:    units pulse leader cooldown role hungry_short hungry_long woken_short woken_long events role_prefix unit_prefix wake_prefix
 -- ARGV:    scaler unit_name to now_ms alive_ms cooldown_ms min_short min_long events_kept reason
 -- RETURNS: OK | NOT_LEADER leader | COOLDOWN | SAME | DEAD | MIN_SHORT short_units | MIN_LONG long_units
-local units, leader, cooldown, role, hungry_short, hungry_long, woken_short, woken_long, events, role_prefix,
-  unit_prefix, wake_prefix = unpack(KEYS)
+local units, pulse, leader, cooldown, role, hungry_short, hungry_long, woken_short, woken_long, events,
+  role_prefix, unit_prefix, wake_prefix = unpack(KEYS)
 local scaler, unit_name, to, now_ms, alive_ms, cooldown_ms, min_short, min_long, events_kept, reason =
   unpack(ARGV)
 
@@ -19,6 +19,15 @@ local now = tonumber(now_ms)
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Up to here silence counts: while Redis was away nobody could speak (see beat).
+local beat, grace, spoke = unpack(redis.call('HMGET', pulse, 'beat_ms', 'grace_ms', 'spoke_ms'))
+local judged = now
+if beat and now - beat > alive_ms / 2 then
+  judged = tonumber(beat)
+elseif grace and now < tonumber(grace) then
+  judged = tonumber(spoke)
 end
 
 local holder = redis.call('GET', leader)
@@ -32,12 +41,12 @@ end
 if (redis.call('GET', role) or 'short') == to then
   return { 'SAME' }
 end
-if tonumber(redis.call('ZSCORE', units, unit_name) or 0) < now - alive_ms then
+if tonumber(redis.call('ZSCORE', units, unit_name) or 0) < judged - alive_ms then
   return { 'DEAD' }
 end
 
 local alive = { short = 0, long = 0 }
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', units, now - alive_ms, '+inf')) do
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', units, judged - alive_ms, '+inf')) do
   if redis.call('HGET', unit_prefix .. name, 'draining') ~= '1' then
     local has = redis.call('GET', role_prefix .. name) or 'short'
     alive[has] = alive[has] + 1

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- lead: takes or keeps the leadership of the scalers for ttl_ms.
 --
 -- KEYS:    leader

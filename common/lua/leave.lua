@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- leave: takes a unit whose dispatcher stops off the list of those that can claim.
 --
 -- What it still holds stays leased and is reclaimed: the unit stays known, but silent. With nothing

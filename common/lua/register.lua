@@ -1,20 +1,30 @@
-#!lua
+#!lua flags=allow-oom
 -- register: says that a unit can claim now, and puts right what a claim of it relies on.
 --
 -- Called on every heartbeat. It is idempotent: after Redis lost its memory, the next call makes the
 -- unit, its role and the groups anew. A group starts at 0, so that it sees what came before it.
 --
--- KEYS:    queue_short queue_long role active leases idle_since units unit
--- ARGV:    unit_name now_ms [field value]...
+-- KEYS:    queue_short queue_long role active leases idle_since units unit pulse
+-- ARGV:    unit_name now_ms alive_ms [field value]...
 -- RETURNS: OK role groups_made
-local queue_short, queue_long, role, active, leases, idle_since, units, unit = unpack(KEYS)
-local unit_name, now_ms = unpack(ARGV)
+local queue_short, queue_long, role, active, leases, idle_since, units, unit, pulse = unpack(KEYS)
+local unit_name, now_ms, alive_ms = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
+
+-- After a silence of everybody it was Redis that was away: for alive_ms nobody is judged by it.
+local beat, grace = unpack(redis.call('HMGET', pulse, 'beat_ms', 'grace_ms'))
+if beat and now - beat > alive_ms / 2 then
+  if not (grace and tonumber(beat) < tonumber(grace)) then
+    redis.call('HSET', pulse, 'spoke_ms', beat)
+  end
+  redis.call('HSET', pulse, 'grace_ms', now + alive_ms)
+end
+redis.call('HSET', pulse, 'beat_ms', now)
 
 local groups_made = 0
 for _, queue in ipairs({ queue_short, queue_long }) do
@@ -24,7 +34,7 @@ for _, queue in ipairs({ queue_short, queue_long }) do
 end
 redis.call('SET', role, 'short', 'NX')
 redis.call('ZADD', units, now, unit_name)
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   redis.call('HSET', unit, ARGV[i], ARGV[i + 1])
 end
 redis.call('HSETNX', unit, 'started_ms', now)

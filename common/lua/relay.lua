@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- relay: appends a batch of answer parts, of any number of jobs, to one gateway's reply stream.
 --
 -- Each part is fenced: one whose attempt is not the running one, on this unit, is left out, and its

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- renew: extends the leases of the jobs that a unit says it runs, and of no others.
 --
 -- A job that is named but not running under that attempt is superseded: the caller aborts it. A

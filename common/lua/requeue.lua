@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- requeue: gives a claimed job back ahead of every newer one, or ends it when it may not run again.
 --
 -- Fenced by attempt; with lapsed_only = 1 also by the lease, so that any dispatcher may reclaim for
@@ -6,11 +6,11 @@
 -- A job that was cancelled while it ran, or that ran out of attempts, is ended here; its gateway
 -- hears of it. The entry stays pending, under the consumer `requeued`, which keeps its place.
 --
--- KEYS:    queue requeued job active leases idle_since reply dead events hungry woken hungry_other woken_other units wake_prefix
+-- KEYS:    queue requeued job active leases idle_since bytes pulse reply dead events hungry woken hungry_other woken_other units wake_prefix
 -- ARGV:    job_id attempt unit_name class now_ms alive_ms ttl_ms events_kept dead_kept max_attempts lapsed_only spared reason
--- RETURNS: OK | DEAD | CANCELLED | SUPERSEDED | HELD
-local queue, requeued, job, active, leases, idle_since, reply, dead, events, hungry, woken, hungry_other,
-  woken_other, units, wake_prefix = unpack(KEYS)
+-- RETURNS: OK | DEAD | CANCELLED | EXPIRED | SUPERSEDED | HELD
+local queue, requeued, job, active, leases, idle_since, bytes, pulse, reply, dead, events, hungry, woken,
+  hungry_other, woken_other, units, wake_prefix = unpack(KEYS)
 local job_id, attempt, unit_name, class, now_ms, alive_ms, ttl_ms, events_kept, dead_kept, max_attempts,
   lapsed_only, spared, reason = unpack(ARGV)
 
@@ -20,7 +20,17 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local seen = redis.call('HMGET', job, 'state', 'attempt', 'entry', 'submitted_ms', 'spared', 'cancel', 'unit')
+-- Up to here silence counts: while Redis was away nobody could speak (see beat).
+local beat, grace, spoke = unpack(redis.call('HMGET', pulse, 'beat_ms', 'grace_ms', 'spoke_ms'))
+local judged = now
+if beat and now - beat > alive_ms / 2 then
+  judged = tonumber(beat)
+elseif grace and now < tonumber(grace) then
+  judged = tonumber(spoke)
+end
+
+local seen = redis.call('HMGET', job, 'state', 'attempt', 'entry', 'submitted_ms', 'spared', 'cancel', 'unit',
+  'cancel_as')
 local here = seen[1] == 'running' and seen[7] == unit_name
 local running = here and seen[2] == attempt
 if here and not running then
@@ -29,7 +39,7 @@ if here and not running then
 end
 if lapsed_only == '1' then
   local expires = redis.call('ZSCORE', leases, job_id)
-  if not expires or tonumber(expires) > now then
+  if not expires or tonumber(expires) > judged then
     return { 'HELD' }
   end
 elseif not running then
@@ -56,7 +66,7 @@ if spared == '1' then
 end
 local outcome
 if seen[6] then
-  outcome = 'cancelled'
+  outcome, reason = seen[8], seen[6]
 elseif tonumber(attempt) - spares >= tonumber(max_attempts) then
   outcome = 'dead'
 end
@@ -68,6 +78,8 @@ if outcome then
   redis.call('XACK', queue, 'units', seen[3])
   redis.call('XDEL', queue, seen[3])
   redis.call('HSET', job, 'state', 'finished', 'outcome', outcome, 'reason', reason, 'finished_ms', now)
+  -- The count of bytes changes only together with the body that it counts.
+  redis.call('DECRBY', bytes, redis.call('HSTRLEN', job, 'body'))
   redis.call('HDEL', job, 'body')
   redis.call('PEXPIRE', job, ttl_ms)
   redis.call('XADD', reply, 'NOMKSTREAM', '*', job_id .. ':' .. attempt .. ':end',
@@ -94,7 +106,7 @@ local function wake(from, to, below)
       return false
     end
     redis.call('ZREM', from, first[1])
-    if tonumber(redis.call('ZSCORE', units, first[1]) or 0) >= now - alive_ms then
+    if tonumber(redis.call('ZSCORE', units, first[1]) or 0) >= judged - alive_ms then
       redis.call('ZADD', to, first[2], first[1])
       redis.call('PEXPIRE', to, 1000)
       redis.call('RPUSH', wake_prefix .. first[1], 'claim')

@@ -2,17 +2,20 @@
 -- submit: puts a job in its class's queue, once, and wakes one unit that can take it.
 --
 -- A second call with the same job id changes nothing, so a caller that lost the reply may ask again.
+-- A gateway that is not known to live is asked to say so first: its job would be cancelled. The only
+-- script that a full Redis refuses: what was accepted can still be ended.
 -- How many units are woken does not grow with how many there are. A unit of the class's own role
 -- comes first; else one of the other role that may take it, as far as it is known here: its claim
 -- decides.
 --
--- KEYS:    queue requeued job hungry woken hungry_other woken_other units policy events wake_prefix
--- ARGV:    job_id class now_ms alive_ms timeout_ms ttl_ms max_queue_depth events_kept tokens body [field value]...
--- RETURNS: OK entry | EXISTS state | FULL depth | NOGROUP
-local queue, requeued, job, hungry, woken, hungry_other, woken_other, units, policy, events,
-  wake_prefix = unpack(KEYS)
-local job_id, class, now_ms, alive_ms, timeout_ms, ttl_ms, max_queue_depth, events_kept, tokens, body =
-  unpack(ARGV)
+-- KEYS:    queue queue_other requeued job bytes gateways pulse hungry woken hungry_other woken_other units policy events wake_prefix
+-- ARGV:    job_id class gateway now_ms alive_ms timeout_ms ttl_ms max_queue_depth max_queue_bytes events_kept tokens body [field value]...
+-- RETURNS: OK entry | EXISTS state | FULL what depth | NOGROUP | NOGATEWAY
+--          what is: depth or bytes
+local queue, queue_other, requeued, job, bytes, gateways, pulse, hungry, woken, hungry_other,
+  woken_other, units, policy, events, wake_prefix = unpack(KEYS)
+local job_id, class, gateway, now_ms, alive_ms, timeout_ms, ttl_ms, max_queue_depth, max_queue_bytes,
+  events_kept, tokens, body = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -20,9 +23,21 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Up to here silence counts: while Redis was away nobody could speak (see beat).
+local beat, grace, spoke = unpack(redis.call('HMGET', pulse, 'beat_ms', 'grace_ms', 'spoke_ms'))
+local judged = now
+if beat and now - beat > alive_ms / 2 then
+  judged = tonumber(beat)
+elseif grace and now < tonumber(grace) then
+  judged = tonumber(spoke)
+end
+
 local state = redis.call('HGET', job, 'state')
 if state then
   return { 'EXISTS', state }
+end
+if not redis.call('ZSCORE', gateways, gateway) then
+  return { 'NOGATEWAY' }
 end
 local depth = redis.call('XLEN', queue)
 if depth > 0 then
@@ -36,16 +51,30 @@ if depth > 0 then
     end
   end
 end
-local override = redis.call('HGET', policy, 'max_queue_depth_' .. class)
-local whole = override and tonumber(string.match(override, '^%d+$') or 0) or 0
-if depth >= (whole > 0 and whole or tonumber(max_queue_depth)) then
-  return { 'FULL', depth }
+local function limit(name, setting)
+  local override = redis.call('HGET', policy, name)
+  local whole = override and tonumber(string.match(override, '^%d+$') or 0) or 0
+  return whole > 0 and whole or tonumber(setting)
+end
+if depth >= limit('max_queue_depth_' .. class, max_queue_depth) then
+  return { 'FULL', 'depth', depth }
+end
+local held_bytes = tonumber(redis.call('GET', bytes) or 0)
+if held_bytes > 0 and redis.call('XLEN', queue) + redis.call('XLEN', queue_other) == 0 then
+  -- No job is left: what a body that expired by itself has left in the count goes with it.
+  redis.call('DEL', bytes)
+  held_bytes = 0
+end
+if held_bytes + #body > limit('max_queue_bytes', max_queue_bytes) then
+  return { 'FULL', 'bytes', depth }
 end
 
 local entry = redis.call('XADD', queue, '*', 'job', job_id, 'tokens', tokens, 'submitted_ms', now)
 redis.call('HSET', job, 'state', 'queued', 'class', class, 'attempt', 0, 'spared', 0, 'entry', entry,
-  'tokens', tokens, 'submitted_ms', now, 'deadline_ms', now + timeout_ms, 'body', body)
-for i = 11, #ARGV, 2 do
+  'tokens', tokens, 'submitted_ms', now, 'deadline_ms', now + timeout_ms, 'gateway', gateway, 'body', body)
+redis.call('INCRBY', bytes, #body)
+redis.call('ZADD', gateways, now, gateway)
+for i = 13, #ARGV, 2 do
   redis.call('HSET', job, ARGV[i], ARGV[i + 1])
 end
 redis.call('PEXPIRE', job, timeout_ms + ttl_ms)
@@ -60,7 +89,7 @@ local function wake(from, to, below)
       return false
     end
     redis.call('ZREM', from, first[1])
-    if tonumber(redis.call('ZSCORE', units, first[1]) or 0) >= now - alive_ms then
+    if tonumber(redis.call('ZSCORE', units, first[1]) or 0) >= judged - alive_ms then
       redis.call('ZADD', to, first[2], first[1])
       redis.call('PEXPIRE', to, 1000)
       redis.call('RPUSH', wake_prefix .. first[1], 'claim')

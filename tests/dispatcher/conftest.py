@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from common.connection import Connection, RedisUnavailable
+from common.duty import sleep_or_stop
 from common.keys import JobClass
 from common.models import NewJob, Part
 from common.scripts import Arg, Call
@@ -115,7 +116,27 @@ class Gateway:
         self.store = store
         self.batches: list[list[Part]] = []
         self._after = "0"
+        self._frozen = False
+        self._left = asyncio.Event()
+        self._forgotten = asyncio.Event()
         self._numbers = itertools.count(1)
+
+    async def beat(self) -> None:
+        """Say that this gateway lives, until it leaves."""
+        while not self._left.is_set():
+            if not self._frozen:
+                await self.store.beat(self.name)
+            await sleep_or_stop(self._left, 0.1)
+        await self.store.forget(self.name)
+        self._forgotten.set()
+
+    def freeze(self) -> None:
+        """Fall silent, as a process that is stopped."""
+        self._frozen = True
+
+    async def leave(self) -> None:
+        self._left.set()
+        await self._forgotten.wait()
 
     async def submit(
         self,
@@ -224,8 +245,7 @@ class Pool:
         self.url = url
         self.name = f"test-{uuid.uuid4().hex[:12]}"
         self.connection = Connection.from_url(url)
-        # The reply stream is to live as long as the test: nobody beats this gateway's heart.
-        settings = Settings(_env_file=None, redis_url=url, pool=self.name, alive_s=300.0)
+        settings = Settings(_env_file=None, redis_url=url, pool=self.name)
         self.store = Store(self.connection, settings)
         alive = Settings(_env_file=None, pool=self.name, alive_s=1.0, heartbeat_s=0.2)
         self.views = Views(self.connection, alive)
@@ -321,10 +341,12 @@ class Pool:
 @pytest.fixture
 async def pool(valkey: Server) -> AsyncIterator[Pool]:
     made = Pool(valkey.url)
-    await made.store.keep_replies(made.gateway.name)
+    beating = asyncio.create_task(made.gateway.beat())
     try:
         yield made
     finally:
+        await made.gateway.leave()
+        await beating
         await made.aclose()
 
 

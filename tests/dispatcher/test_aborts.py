@@ -115,7 +115,7 @@ async def test_a_stream_ends_at_the_unit_when_its_gateway_is_gone(
     await pool.dispatcher(unit)
     job = await gateway.submit()
     await gateway.begun(job)
-    await pool.store.drop_replies(gateway.name)
+    await gateway.leave()
     unit.release(job)
     await until(lambda: unit.aborted[job] == 1)
     assert await pool.outcome(job) == "cancelled"
@@ -128,7 +128,7 @@ async def test_a_silent_job_ends_at_the_unit_when_its_gateway_is_gone(
     await pool.dispatcher(unit)
     jobs = [await gateway.submit(stream=False), await gateway.submit()]
     await until(lambda: unit.in_flight == 2)
-    await pool.store.drop_replies(gateway.name)
+    await gateway.leave()
     await until(lambda: sorted(unit.aborted) == jobs)
     for job in jobs:
         assert await pool.outcome(job) == "cancelled"
@@ -224,3 +224,26 @@ async def test_a_cancel_of_an_older_attempt_leaves_the_newer_alone(
     running.abort(job, "superseded", 7)
     unit.release(job)
     assert (await gateway.received(job)).end["outcome"] == "ok"
+
+
+async def test_the_jobs_of_a_dead_gateway_are_cancelled_wherever_they_are(
+    pool: Pool, gateway: Gateway
+) -> None:
+    unit = await pool.unit(begin_then_hang)
+    dispatcher = await pool.dispatcher(unit, worker_concurrency_limit=1, renew_s=1.4)
+    running = await gateway.submit()
+    await gateway.begun(running)
+    waiting = await gateway.submit_many(2)
+    gateway.freeze()
+    for job in (running, *waiting):
+        assert await pool.outcome(job) == "cancelled"
+        assert (await pool.job(job))["reason"] == "gateway gone"
+    assert unit.jobs() == [running]
+    await until(lambda: unit.in_flight == 0)
+    await until(lambda: len(dispatcher.service._running) == 0)
+    gone = pool.store.keys.reply(gateway.name)
+    await until(lambda: _missing(pool, gone))
+
+
+async def _missing(pool: Pool, key: str) -> bool:
+    return not await pool.connection.command("EXISTS", key)

@@ -17,7 +17,10 @@ from tests.cli.conftest import Up
 MODEL = "simulated-llama-3-70b"
 LONG_PROMPT = "word " * 5000
 LIMIT = 4
-PERMANENT = ("queue:", "role:", "active:", "idle_since:", "units", "unit:", "dead", "events")
+PERMANENT = (
+    *("queue:", "role:", "active:", "idle_since:", "units", "unit:", "dead", "events"),
+    *("gateways", "pulse", "bytes"),
+)
 
 
 async def chat(client: AsyncOpenAI, prompt: str, max_tokens: int) -> tuple[str, int, int]:

@@ -15,12 +15,12 @@ def box_of(limit_bytes: int = 100) -> Mailbox:
     return Mailbox(JOB, limit_bytes)
 
 
-def part(kind: PartKind, content: bytes = b"", attempt: int = 1) -> Part:
-    return Part(JOB.id, attempt, kind, content)
+def part(kind: PartKind, content: bytes = b"", attempt: int = 1, offset: int | None = None) -> Part:
+    return Part(JOB.id, attempt, kind, content, offset)
 
 
-def head(attempt: int = 1) -> Part:
-    fields = {"status": 200, "content_type": "text/event-stream", "attempt": attempt}
+def head(attempt: int = 1, unit: str = "unit-1") -> Part:
+    fields = {"status": 200, "content_type": "text/event-stream", "attempt": attempt, "unit": unit}
     return part("head", json.dumps(fields).encode(), attempt)
 
 
@@ -60,8 +60,8 @@ async def test_a_newer_attempt_shuts_what_was_begun() -> None:
 
 def test_a_second_head_of_the_same_attempt_replaces_what_was_not_begun() -> None:
     box = box_of()
-    for content in (b"of one unit", b"of another"):
-        box.deliver(head())
+    for unit, content in (("unit-1", b"of one unit"), ("unit-2", b"of another")):
+        box.deliver(head(unit=unit))
         box.deliver(part("chunk", content))
     assert box.take() == b"of another"
 
@@ -71,7 +71,7 @@ async def test_a_second_head_of_the_same_attempt_shuts_what_was_begun() -> None:
     box.deliver(head())
     box.deliver(part("chunk", b"of one unit"))
     box.begin()
-    box.deliver(head())
+    box.deliver(head(unit="unit-2"))
     box.deliver(part("chunk", b"of another"))
     assert box.take() == b"of one unit"
     with pytest.raises(Shut, match="superseded"):
@@ -89,6 +89,7 @@ def test_a_box_that_is_shut_is_shut_once() -> None:
 
 async def test_several_chunks_come_out_as_one() -> None:
     box = box_of()
+    box.deliver(head())
     for text in (b"a", b"b", b"c"):
         box.deliver(part("chunk", text))
     assert box.unsent_bytes == 3
@@ -100,12 +101,14 @@ async def test_a_box_that_is_full_is_shut_and_keeps_nothing() -> None:
     box = box_of(limit_bytes=5)
     interrupted: list[bool] = []
     box.interrupt = lambda: interrupted.append(True)
+    box.deliver(head())
     box.deliver(part("chunk", b"123456"))
     assert (box.shut_because, box.take(), interrupted) == ("client too slow", b"", [True])
 
 
 async def test_who_waits_learns_of_a_part_and_of_being_shut() -> None:
     box = box_of()
+    box.deliver(head())
     waiting = asyncio.create_task(box.changed())
     asyncio.get_running_loop().call_soon(box.deliver, part("chunk", b"x"))
     await waiting
@@ -113,6 +116,42 @@ async def test_who_waits_learns_of_a_part_and_of_being_shut() -> None:
     asyncio.get_running_loop().call_soon(box.shut, "stopping")
     with pytest.raises(Shut, match="stopping"):
         await waiting
+
+
+def test_what_a_redis_that_forgot_it_is_told_again_comes_once() -> None:
+    box = box_of()
+    for _ in range(2):
+        box.deliver(head())
+        box.begin()
+        box.deliver(part("chunk", b"abc", offset=0))
+    box.deliver(part("chunk", b"bcde", offset=1))
+    box.deliver(part("end", b'{"outcome": "ok"}', offset=5))
+    assert (box.take(), box.shut_because) == (b"abcde", "")
+    assert box.end
+
+
+@pytest.mark.parametrize(
+    "later", [part("chunk", b"x", offset=4), part("end", b'{"outcome": "ok"}', offset=4)]
+)
+def test_an_answer_with_a_gap_is_not_given(later: Part) -> None:
+    box = box_of()
+    box.deliver(head())
+    box.deliver(part("chunk", b"abc", offset=0))
+    box.deliver(later)
+    assert (box.shut_because, box.end) == ("lost", None)
+
+
+def test_bytes_without_a_head_are_a_gap() -> None:
+    box = box_of()
+    box.deliver(part("chunk", b"abc", offset=0))
+    assert box.shut_because == "lost"
+
+
+def test_the_end_of_a_failed_job_needs_no_bytes() -> None:
+    box = box_of()
+    box.deliver(end(outcome="dead"))
+    assert box.end
+    assert box.end.outcome == "dead"
 
 
 def test_parts_for_nobody_are_dropped() -> None:

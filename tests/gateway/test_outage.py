@@ -128,7 +128,7 @@ async def test_a_stream_that_a_restarted_redis_forgot_ends_with_an_error(
 async def test_a_request_whose_last_parts_were_lost_does_not_wait_for_ever(bench: Any) -> None:
     asked = bench.post()
     job = await bench.unit.claim()
-    await bench.store.drop_replies(job.gateway)
+    await bench.store.forget(job.gateway)
     await bench.unit.answer(job, b"{}")
     response = await asked
     assert response.status_code == 503

@@ -32,7 +32,7 @@ GATEWAY = "gateway-1"
 # What may stay in Redis without a TTL: permanent by decision, or gone when empty.
 _PERMANENT = re.compile(
     r"(queue|requeued|hungry):(short|long)|(role|active|leases|idle_since|unit):[^:]+"
-    r"|units|dead|events|policy"
+    r"|units|gateways|pulse|bytes|dead|events|policy"
 )
 
 
@@ -70,6 +70,14 @@ class Pool:
         other = Pool(self.connection, changed, self.clock)
         other._numbers = self._numbers
         return other
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass while somebody beats: then the silence of the others counts."""
+        while seconds > 0:
+            step_s = min(seconds, self.settings.alive_s / 3)
+            self.clock.advance(step_s)
+            await self.store.beat(GATEWAY)
+            seconds -= step_s
 
     # Units
 
@@ -153,6 +161,12 @@ class Pool:
     async def cancel(self, job: str, job_class: JobClass = "short") -> str:
         return await self.store.cancel(job, job_class, GATEWAY, "client left")
 
+    async def lose_job(self, job: str) -> None:
+        """Make Redis forget a job, as one does that has lost its last second."""
+        body_bytes = await self.redis("HSTRLEN", self.keys.job(job), "body")
+        await self.redis("DEL", self.keys.job(job))
+        await self.redis("DECRBY", self.keys.bytes, body_bytes)
+
     # Facts
 
     async def job(self, job: str) -> dict[str, str]:
@@ -207,8 +221,15 @@ class Pool:
         doubtful = [name for name in names if not _PERMANENT.fullmatch(rest[name])]
         return [name for name in doubtful if await self.redis("PTTL", name) == -1]
 
+    async def held_bytes(self) -> int:
+        """Bytes of the bodies of all jobs that have not ended."""
+        jobs = [key for key in await self.key_names() if key.startswith(self.keys.job(""))]
+        return sum([await self.redis("HSTRLEN", job, "body") for job in jobs])
+
     async def check_counts(self) -> None:
-        """The counters say what the lease sets hold; nothing is over, nothing below 0."""
+        """The counters say what the lease sets and the bodies hold; nothing is below 0."""
+        counted = int(await self.redis("GET", self.keys.bytes) or 0)
+        assert counted == await self.held_bytes()
         for key in await self.key_names():
             kind, _, unit = key.removeprefix(f"{self.keys.prefix}:").partition(":")
             if kind not in {"active", "leases"}:
@@ -237,7 +258,7 @@ async def new_pool(connection: Connection) -> Pool:
     # Heartbeats are on virtual time, reply streams on the server's: slowness must not end them.
     settings = Settings(_env_file=None, pool=uuid.uuid4().hex, alive_s=30.0)
     pool = Pool(connection, settings, Clock())
-    await pool.store.keep_replies(GATEWAY)
+    await pool.store.beat(GATEWAY)
     return pool
 
 

@@ -143,7 +143,7 @@ async def test_a_job_is_finished_once(pool: Pool, clock: Clock, outcome: Outcome
     assert int(known["finished_ms"]) == clock()
     assert await pool.finish("a", job, outcome="failed") == ["SUPERSEDED"]
     assert (await pool.job(job.id))["outcome"] == outcome
-    ended = await pool.events("finished", "cancelled")
+    ended = await pool.events("finished", "cancelled", "expired")
     assert [(event["job"], event["outcome"]) for event in ended] == [(job.id, outcome)]
 
 
@@ -211,7 +211,7 @@ async def test_finish_hands_over_the_last_parts_in_one_batch(pool: Pool) -> None
 async def test_a_job_whose_gateway_is_gone_is_finished_all_the_same(pool: Pool) -> None:
     await pool.unit("a")
     job = await pool.one("a")
-    await pool.store.drop_replies(GATEWAY)
+    await pool.store.forget(GATEWAY)
     finish = pool.finished(job, parts=(part(job, "end"),))
     assert (await pool.store.turn("a", finishes=[finish])).finished == ("GONE",)
     assert (await pool.job(job.id))["state"] == "finished"

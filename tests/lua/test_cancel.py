@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from common.models import Outcome
 from tests.lua.conftest import GATEWAY, Pool
 
 
@@ -62,6 +65,35 @@ async def test_an_unknown_job_stays_unknown(pool: Pool) -> None:
 
 async def test_a_cancel_makes_no_reply_stream(pool: Pool) -> None:
     (job,) = await pool.submit()
-    await pool.store.drop_replies(GATEWAY)
+    await pool.store.forget(GATEWAY)
     assert await pool.cancel(job) == "OK"
     assert await pool.redis("EXISTS", pool.keys.reply(GATEWAY)) == 0
+
+
+@pytest.mark.parametrize("outcome", ["cancelled", "expired"])
+async def test_a_waiting_job_ends_as_its_canceller_says(pool: Pool, outcome: Outcome) -> None:
+    (job,) = await pool.submit()
+    assert await pool.store.cancel(job, "short", GATEWAY, "too late", outcome) == "OK"
+    known = await pool.job(job)
+    assert (known["outcome"], known["reason"]) == (outcome, "too late")
+    assert [event["job"] for event in await pool.events(outcome)] == [job]
+
+
+@pytest.mark.parametrize("outcome", ["cancelled", "expired"])
+async def test_a_running_job_ends_as_its_first_canceller_said(pool: Pool, outcome: Outcome) -> None:
+    await pool.unit("a")
+    job = await pool.one("a")
+    assert await pool.store.cancel(job.id, "short", GATEWAY, "too late", outcome) == "ASKED"
+    assert await pool.store.cancel(job.id, "short", GATEWAY, "client left") == "ASKED"
+    assert await pool.finish("a", job, outcome="cancelled") == ["OK"]
+    known = await pool.job(job.id)
+    assert (known["outcome"], known["reason"]) == (outcome, "too late")
+    assert [event["job"] for event in await pool.events(outcome)] == [job.id]
+
+
+async def test_an_answer_that_was_complete_before_its_cancel_arrived_is_ok(pool: Pool) -> None:
+    await pool.unit("a")
+    job = await pool.one("a")
+    await pool.cancel(job.id)
+    assert await pool.finish("a", job, outcome="ok") == ["OK"]
+    assert (await pool.job(job.id))["outcome"] == "ok"

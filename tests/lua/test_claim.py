@@ -132,7 +132,9 @@ async def test_a_requeued_job_past_its_deadline_is_not_handed_out(pool: Pool, cl
 
 async def test_a_job_whose_gateway_is_gone_is_cancelled(pool: Pool) -> None:
     await pool.unit("a")
+    await pool.store.beat("gone")
     (orphan,) = await pool.submit(gateway="gone")
+    assert await pool.store.forget("gone")
     assert await pool.take("a") == []
     known = await pool.job(orphan)
     assert (known["outcome"], known["reason"]) == ("cancelled", "gateway gone")
@@ -183,7 +185,7 @@ async def test_after_clearing_its_own_queue_a_unit_asks_again_for_the_other(
 async def test_an_entry_whose_job_is_forgotten_is_dropped(pool: Pool) -> None:
     await pool.unit("a")
     (lost, live) = await pool.submit(count=2)
-    await pool.redis("DEL", pool.keys.job(lost))
+    await pool.lose_job(lost)
     assert await pool.take("a") == [live]
     assert await pool.depth() == 0
 
@@ -192,7 +194,7 @@ async def test_an_older_entry_of_a_resubmitted_job_is_dropped(pool: Pool) -> Non
     await pool.unit("a")
     new = pool.new_job()
     await pool.store.submit(new)
-    await pool.redis("DEL", pool.keys.job(new.id))
+    await pool.lose_job(new.id)
     assert (await pool.store.submit(new)).status == "accepted"
     assert await pool.take("a") == [new.id]
     assert await pool.redis("XLEN", pool.keys.queue("short")) == 1

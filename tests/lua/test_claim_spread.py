@@ -102,7 +102,7 @@ async def test_a_unit_that_leaves_jobs_looks_again_soon(pool: Pool) -> None:
 
 async def test_a_dead_idle_unit_is_left_nothing(pool: Pool, clock: Clock) -> None:
     await pool.hungry("dead")
-    clock.advance(pool.settings.alive_s + 1)
+    await pool.pass_time(pool.settings.alive_s + 1)
     await pool.hungry("a")
     await pool.submit(count=2)
     assert len(await pool.take("a")) == 2
@@ -114,7 +114,7 @@ async def test_a_burst_spreads_over_the_units_that_live(
 ) -> None:
     gone, units = [f"gone-{number}" for number in range(dead)], ["a", "b", "c"]
     await pool.hungry(*gone)
-    clock.advance(pool.settings.alive_s + 1)
+    await pool.pass_time(pool.settings.alive_s + 1)
     await pool.hungry(*units)
     await pool.submit(count=6)
     assert await claim_all(pool, units) == [2, 2, 2]
@@ -150,6 +150,6 @@ async def test_everything_that_was_left_is_taken_in_the_end(pool: Pool, clock: C
     await pool.hungry("frozen", "a")
     await pool.submit(count=3)
     taken = await pool.take("a")
-    clock.advance(pool.settings.alive_s + 1)
+    await pool.pass_time(pool.settings.alive_s + 1)
     await pool.unit("a")
     assert len(taken + await pool.take("a")) == 3

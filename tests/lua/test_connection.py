@@ -115,12 +115,13 @@ async def test_a_waiting_job_knows_how_many_are_before_it(pool: Pool) -> None:
     assert await pool.views.requeued_before("short", jobs[0]) is None
 
 
-async def test_a_reply_stream_lives_as_long_as_it_is_kept(pool: Pool) -> None:
+async def test_a_reply_stream_outlives_its_gateways_silence(pool: Pool) -> None:
     key = pool.keys.reply("g")
-    await pool.store.keep_replies("g")
-    assert 0 < await pool.redis("PTTL", key) <= pool.settings.alive_s * 1000
+    await pool.store.beat("g")
+    longest_ms = (pool.settings.alive_s + pool.settings.reply_ttl_s) * 1000
+    assert pool.settings.alive_s * 1000 < await pool.redis("PTTL", key) <= longest_ms
     await pool.redis("PEXPIRE", key, 10_000)
-    await pool.store.keep_replies("g")
+    await pool.store.beat("g")
     assert await pool.redis("PTTL", key) > 10_000
     assert await pool.redis("XLEN", key) == 1
 

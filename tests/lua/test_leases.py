@@ -11,7 +11,7 @@ from tests.lua.conftest import Clock, Pool
 
 async def lapse(pool: Pool, *renewed: str) -> None:
     """Let all leases run out while these units go on beating."""
-    pool.clock.advance(pool.settings.lease_s + 0.001)
+    await pool.pass_time(pool.settings.lease_s + 0.001)
     for unit in renewed:
         await pool.store.register(unit, {})
 
@@ -93,7 +93,7 @@ async def test_a_superseded_attempt_cannot_give_back(pool: Pool) -> None:
 async def test_a_held_lease_is_not_reclaimed_before_it_ends(pool: Pool, clock: Clock) -> None:
     await pool.unit("a")
     job = await pool.one("a")
-    clock.advance(pool.settings.lease_s - 0.001)
+    await pool.pass_time(pool.settings.lease_s - 0.001)
     assert await pool.requeue("a", job, lapsed_only=True) == "HELD"
     assert await pool.active("a") == {"short": 1, "long": 0}
     clock.advance(0.001)
@@ -139,7 +139,7 @@ async def test_a_lapsed_lease_of_a_forgotten_job_lowers_the_right_counter(
 ) -> None:
     await pool.unit("a", role=job_class)
     job = await pool.one("a", job_class)
-    await pool.redis("DEL", pool.keys.job(job.id))
+    await pool.lose_job(job.id)
     await lapse(pool)
     ((lease, gateway),) = await pool.views.lapsed("a", pool.clock())
     assert await pool.store.requeue("a", lease, gateway, "", lapsed_only=True) == "SUPERSEDED"
@@ -201,6 +201,7 @@ async def test_a_job_cancelled_while_it_ran_is_ended_and_not_run_again(
     assert await pool.requeue("a", job, lapsed_only=lapsed) == "CANCELLED"
     known = await pool.job(job.id)
     assert (known["state"], known["outcome"]) == ("finished", "cancelled")
+    assert known["reason"] == "client left"
     (batch,) = await pool.replies()
     assert list(batch) == [f"{job.id}:1:end"]
     assert await pool.take("a") == []
@@ -220,7 +221,7 @@ async def test_another_unit_is_woken_and_not_the_one_that_gave_back(pool: Pool) 
 
 async def test_dead_units_are_not_woken_for_a_requeued_job(pool: Pool, clock: Clock) -> None:
     await pool.hungry("dead")
-    clock.advance(pool.settings.alive_s + 1)
+    await pool.pass_time(pool.settings.alive_s + 1)
     await pool.unit("a")
     job = await pool.one("a")
     await pool.hungry("b")

@@ -148,7 +148,7 @@ async def test_a_flip_to_the_same_role_changes_nothing(led: Pool) -> None:
 
 async def test_a_dead_or_unknown_unit_is_not_flipped(led: Pool, clock: Clock) -> None:
     assert await flip(led, "nobody", "long") == "DEAD"
-    clock.advance(led.settings.alive_s + 1)
+    await led.pass_time(led.settings.alive_s + 1)
     await led.unit("b", "c")
     assert await flip(led, "a", "long") == "DEAD"
     assert await role(led, "a") == "short"
@@ -166,7 +166,7 @@ async def test_more_short_units_can_be_asked_for(led: Pool) -> None:
 
 async def test_dead_and_draining_units_do_not_count_as_short(led: Pool, clock: Clock) -> None:
     await led.store.set_draining("b", draining=True)
-    clock.advance(led.settings.alive_s + 1)
+    await led.pass_time(led.settings.alive_s + 1)
     await led.unit("a", "b")
     assert await flip(led, "a", "long") == "MIN_SHORT"
 
@@ -191,7 +191,7 @@ async def test_the_last_long_unit_goes_when_there_is_no_short_one(pool: Pool) ->
 
 async def test_a_dead_long_unit_does_not_let_the_living_one_go(led: Pool, clock: Clock) -> None:
     await led.unit("b", "c", role="long")
-    clock.advance(led.settings.alive_s + 1)
+    await led.pass_time(led.settings.alive_s + 1)
     await led.store.register("a", {})
     await led.store.register("b", {})
     assert await flip(led, "b", "short") == "MIN_LONG"

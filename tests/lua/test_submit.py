@@ -142,7 +142,7 @@ async def test_an_idle_unit_comes_before_a_busy_one(pool: Pool) -> None:
 
 async def test_dead_units_are_skipped_and_removed(pool: Pool, clock: Clock) -> None:
     await pool.hungry("a", "b", "c")
-    clock.advance(pool.settings.alive_s + 1)
+    await pool.pass_time(pool.settings.alive_s + 1)
     await pool.unit("c")
     await pool.claim("c")
     await pool.submit()

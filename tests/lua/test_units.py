@@ -42,7 +42,7 @@ async def test_a_heartbeat_makes_anew_what_redis_forgot(pool: Pool) -> None:
     for name in await pool.key_names():
         await pool.redis("DEL", name)
     assert await pool.store.register("a", {"url": "http://one"}) == "short"
-    await pool.store.keep_replies(GATEWAY)
+    await pool.store.beat(GATEWAY)
     assert len(await pool.submit(count=2)) == len(await pool.take("a")) == 2
 
 

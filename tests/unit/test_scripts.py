@@ -69,7 +69,7 @@ def test_a_rest_that_the_header_does_not_name_is_refused() -> None:
     [
         "",
         TEXT.removeprefix("#!lua\n"),
-        TEXT.replace("#!lua", "#!lua flags=no-writes"),
+        TEXT.replace("#!lua", "#!lua name=thing"),
         TEXT.replace("-- KEYS:", "-- KEY:"),
         TEXT.replace("-- ARGV:", "-- ARGS:"),
     ],
