@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 
 from common.connection import RedisUnavailable
 from common.duty import Backoff
@@ -28,16 +30,16 @@ class Submitter:
         self._watcher = watcher
         self._patience_s = patience_s
         self._turn = asyncio.Semaphore(_AT_A_TIME)
+        self._gave_up_s = -math.inf
 
     async def submit(self, job: NewJob) -> None:
         """Raises ApiError: the queue is full, or Redis is away."""
-        try:
-            async with asyncio.timeout(self._patience_s), self._turn:
-                submitted = await self._until_heard(job)
-        except TimeoutError as outage:
-            # The job may have been queued all the same, with nobody to wait for it.
-            self._canceller.ask(job.id, job.job_class, "gateway lost the queue")
-            raise redis_unavailable() from outage
+        asked_s = time.monotonic()
+        async with self._turn:
+            if self._gave_up_s > asked_s:
+                # Those before it have waited in its place.
+                raise redis_unavailable()
+            submitted = await self._in_time(job)
         if submitted.status == "full":
             retry_after_s = self._watcher.retry_after_s(job.job_class, submitted.depth)
             raise queue_full(job.job_class, submitted.full, submitted.depth, retry_after_s)
@@ -45,6 +47,16 @@ class Submitter:
     async def once(self, job: NewJob) -> Submitted:
         """Raises RedisUnavailable. A job that is known already stays as it is."""
         return await self._store.submit(job, self._watcher.policy)
+
+    async def _in_time(self, job: NewJob) -> Submitted:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                return await self._until_heard(job)
+        except TimeoutError as outage:
+            self._gave_up_s = time.monotonic()
+            # The job may have been queued all the same, with nobody to wait for it.
+            self._canceller.ask(job.id, job.job_class, "gateway lost the queue")
+            raise redis_unavailable() from outage
 
     async def _until_heard(self, job: NewJob) -> Submitted:
         backoff = Backoff(first_s=0.02, longest_s=0.5)

@@ -134,3 +134,62 @@ async def test_a_request_whose_last_parts_were_lost_does_not_wait_for_ever(bench
     assert response.status_code == 503
     assert response.json()["error"]["code"] == "redis_unavailable"
     await bench.no_leaks()
+
+
+async def test_a_crowd_in_front_of_a_redis_that_hangs_waits_no_longer_than_one(
+    own_server: OwnServer, start_at: Any
+) -> None:
+    await own_server.answers()
+    async with start_at(own_server.url, redis_patience_s=0.5) as bench:
+        tried: list[str] = []
+        once = bench.gateway._submitter.once
+
+        async def watched(job: Any) -> Any:
+            tried.append(job.id)
+            return await once(job)
+
+        bench.gateway._submitter.once = watched
+        own_server.process.send_signal(signal.SIGSTOP)
+        try:
+            asked = [bench.post() for _ in range(100)]
+            responses = await asyncio.gather(*asked)
+        finally:
+            own_server.process.send_signal(signal.SIGCONT)
+        assert {response.status_code for response in responses} == {503}
+        # The first of them have found out for all that waited behind them.
+        assert len(set(tried)) < 100
+        await bench.no_leaks()
+
+
+async def test_a_short_outage_delays_requests_and_refuses_none(
+    own_server: OwnServer, start_at: Any
+) -> None:
+    await own_server.answers()
+    async with start_at(own_server.url, redis_patience_s=20.0) as bench:
+        own_server.process.send_signal(signal.SIGSTOP)
+        asked = [bench.post() for _ in range(3)]
+        await bench.seen(lambda: len(bench.gateway._mailboxes) == 3)
+        own_server.process.send_signal(signal.SIGCONT)
+        answered = 0
+        while answered < len(asked):
+            for job in (await bench.store.claim("unit-1")).jobs:
+                await bench.unit.answer(job, b"{}")
+                answered += 1
+        assert [(await one).status_code for one in asked] == [200, 200, 200]
+        await bench.no_leaks()
+
+
+async def test_while_the_pool_cannot_be_seen_the_door_asks_nobody(
+    own_server: OwnServer, start_at: Any
+) -> None:
+    await own_server.answers()
+    async with start_at(own_server.url, alive_s=1.0, heartbeat_s=0.2) as bench:
+        own_server.stop()
+        watcher = bench.gateway._watcher
+        await bench.seen(lambda: not watcher.fresh)
+        response = await bench.post()
+        assert (response.status_code, response.json()["error"]["code"]) == (
+            503,
+            "redis_unavailable",
+        )
+        assert "x-adasplit-job" not in response.headers
