@@ -7,6 +7,7 @@ import typer
 from cli.explain import explain
 from cli.failure import CannotDo
 from cli.status import status
+from cli.units import units_app
 from cli.up import up
 
 
@@ -20,6 +21,7 @@ def _app() -> typer.Typer:
     )
     for command in (up, status, explain):
         app.command()(command)
+    app.add_typer(units_app(), name="units")
     return app
 
 

@@ -67,15 +67,16 @@ def _row(unit: UnitView, policy: Policy, view: PoolView, bar_width: int) -> list
         bar(unit.short, unit.long, limits["short"], limits["long"], bar_width),
         f"{unit.short}/{limits['short']}",
         f"{unit.long}/{limits['long']}",
-        _unit_state(unit),
+        unit_state(unit),
     ]
 
 
-def _unit_state(unit: UnitView) -> Text:
+def unit_state(unit: UnitView) -> Text:
+    """What a unit is at, in a word or two."""
     if not unit.alive:
         return Text(f"dead {duration(unit.heartbeat_s)}", style="bold red")
     if unit.draining:
-        return Text("draining", style="yellow")
+        return Text("draining" if unit.in_flight else "drained", style="yellow")
     if unit.health not in _HEALTHY:
         return Text(unit.health, style="yellow")
     if unit.in_flight:

@@ -32,6 +32,8 @@ from common.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_WAKE_MS = 60_000
+
 
 def _text(reply: Any) -> str:
     return reply.decode() if isinstance(reply, bytes) else str(reply)
@@ -66,10 +68,14 @@ class Store:
         return int(held[0]) if status == b"HELD" else 0
 
     async def set_draining(self, unit: str, draining: bool) -> None:  # noqa: FBT001  # two states of one field
+        """Let a unit claim nothing more, or again; it holds until it is changed, come what may."""
         await self._connection.command("HSET", self.keys.unit(unit), "draining", int(draining))
         if draining:
             # A claim now takes the unit off the lists of those that wait, and nothing else.
             await self.claim(unit)
+            return
+        wake = self.keys.wake(unit)
+        await self._connection.commands([["RPUSH", wake, "claim"], ["PEXPIRE", wake, _WAKE_MS]])
 
     # Jobs, from the gateway's side
 

@@ -5,12 +5,15 @@ when the last claim said to ask again, and now and then in case a wake-up was lo
 """
 
 import asyncio
+import logging
 
 from common.models import Claim
 from dispatcher.caller import Caller
 from dispatcher.forwarder import Forwarder
 from dispatcher.health import UnitHealth
 from dispatcher.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 
 class Claimer:
@@ -31,6 +34,7 @@ class Claimer:
         self._poll_s = poll_s
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
+        self._draining = False
 
     def may_claim(self) -> bool:
         return self._health.up and not self._stopped
@@ -43,6 +47,9 @@ class Claimer:
     def claimed(self, claim: Claim) -> None:
         """Start the jobs of a claim and set the time of the next."""
         self._metrics.claim(len(claim.jobs))
+        if claim.draining != self._draining:
+            self._draining = claim.draining
+            log.info("unit %s", "is draining: it takes no jobs" if claim.draining else "takes jobs")
         for job in claim.jobs:
             running = self._caller.start(job)
             if self._stopped:

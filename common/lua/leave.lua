@@ -2,7 +2,8 @@
 -- leave: takes a unit whose dispatcher stops off the list of those that can claim.
 --
 -- What it still holds stays leased and is reclaimed: the unit stays known, but silent. With nothing
--- held, nothing of it remains but its role, which it finds again when it comes back.
+-- held, nothing of it remains but its role, and that it is to drain: it finds both again when it
+-- comes back.
 --
 -- KEYS:    units unit active leases idle_since hungry_short hungry_long woken_short woken_long wake
 -- ARGV:    unit_name now_ms alive_ms
@@ -27,5 +28,9 @@ if held > 0 then
   return { 'HELD', held }
 end
 redis.call('ZREM', units, unit_name)
+local draining = redis.call('HGET', unit, 'draining')
 redis.call('DEL', unit, active, leases, idle_since)
+if draining == '1' then
+  redis.call('HSET', unit, 'draining', draining)
+end
 return { 'OK' }

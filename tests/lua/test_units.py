@@ -99,3 +99,28 @@ async def test_a_silent_unit_is_found(pool: Pool, clock: Clock) -> None:
     clock.advance(0.001)
     await pool.store.register("b", {})
     assert await pool.views.silent_units(clock()) == ["a"]
+
+
+async def test_a_unit_that_was_told_to_drain_comes_back_draining(pool: Pool) -> None:
+    await pool.unit("a", url="http://old")
+    await pool.store.set_draining("a", draining=True)
+    assert await pool.store.leave("a") == 0
+    assert await pool.redis("HGETALL", pool.keys.unit("a")) == {b"draining": b"1"}
+    await pool.unit("a")
+    await pool.submit()
+    assert (await pool.claim("a")).draining
+    await pool.store.set_draining("a", draining=False)
+    assert await pool.woken("a") == ["a"]
+    assert len(await pool.take("a")) == 1
+    assert await pool.store.leave("a") == 1
+
+
+async def test_a_unit_that_drains_keeps_what_it_holds_until_it_has_ended(pool: Pool) -> None:
+    await pool.unit("a")
+    job = await pool.one("a")
+    await pool.store.set_draining("a", draining=True)
+    await pool.submit()
+    assert await pool.take("a") == []
+    assert await pool.store.renew("a", [(job.id, 1)]) == ()
+    assert await pool.finish("a", job) == ["OK"]
+    assert await pool.take("a") == []
