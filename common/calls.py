@@ -216,16 +216,18 @@ class Calls:
             rest += (_placed(part), part.content)
         return self._call("finish", keys, args, rest)
 
-    def claim(self, unit: str, policy: Policy) -> Call:
+    def claim(self, unit: str, policy: Policy, most: int | None = None) -> Call:
+        if most is not None:
+            return self._claim(unit, policy, most)
         # On Redis's clock a claim is the same call every time, and the most frequent one.
         known = self._claims.get(unit)
         if known and known[0] is policy and not self._now_ms:
             return known[1]
-        call = self._claim(unit, policy)
+        call = self._claim(unit, policy, "")
         self._claims[unit] = (policy, call)
         return call
 
-    def _claim(self, unit: str, policy: Policy) -> Call:
+    def _claim(self, unit: str, policy: Policy, most: int | str) -> Call:
         keys = self.queue_keys() | self._waiting_keys()
         keys |= self._unit_keys(unit, "role", "active", "leases", "idle_since", "unit")
         keys |= {f"requeued_{name}": self.keys.requeued(name) for name in CLASSES}
@@ -244,6 +246,7 @@ class Calls:
             "unit_name": unit,
             "lease_ms": ms(self._settings.lease_s),
             "ttl_ms": ms(self._settings.job_ttl_s),
+            "most": most,
             "limit": policy.worker_concurrency_limit,
             "limit_short": policy.worker_concurrency_limit_short or "",
             "limit_long": policy.worker_concurrency_limit_long or "",

@@ -150,13 +150,17 @@ class Store:
         relays: Sequence[Relay] = (),
         finishes: Sequence[Finish] = (),
         claim: bool = False,
+        most: int | None = None,
         policy: Policy | None = None,
     ) -> Turn:
-        """Relay, then finish, then claim: all that a dispatcher has to say, in one round trip."""
+        """Relay, then finish, then claim: all that a dispatcher has to say, in one round trip.
+
+        `most` bounds what the claim takes; None is as many as fit.
+        """
         calls = [self._calls.relay(unit, relay) for relay in relays]
         calls += [self._calls.finish(unit, finish) for finish in finishes]
         if claim:
-            calls.append(self._calls.claim(unit, policy or self._settings))
+            calls.append(self._calls.claim(unit, policy or self._settings, most))
         # A finish ends what its job's relay brought; a claim may as well come before either.
         relied_on = len(relays) if finishes else 0
         replies = await self._connection.run_many(calls, relied_on)

@@ -202,10 +202,6 @@ class Views:
         """Redis's clock."""
         return _ms(await self._connection.command("TIME"))
 
-    async def ping(self) -> None:
-        """Ask Redis whether it is there."""
-        await self._connection.command("PING")
-
     async def _leases(self, jobs: list[str]) -> list[tuple[Lease, str]]:
         replies = await self._connection.commands(
             [["HMGET", self.keys.job(job), "attempt", "class", "gateway"] for job in jobs]

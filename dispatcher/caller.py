@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from dispatcher.health import UnitHealth
 from dispatcher.metrics import Metrics
 from dispatcher.running import RunningJob, RunningJobs
 from dispatcher.settings import DispatcherSettings
+from dispatcher.silence import Silence
 from dispatcher.unit_client import UnitClient, UnitFault, content_type, usage
 
 log = logging.getLogger(__name__)
@@ -25,7 +27,6 @@ _TAIL_BYTES = 4096
 _TOO_MANY = 429
 _SERVER_ERROR = 500
 _OK = 200
-_SLACK = 1.25
 
 
 class Caller:
@@ -99,22 +100,28 @@ class Caller:
 
     async def _call(self, running: RunningJob) -> None:
         job = running.job
-        # The first byte of an answer that is not streamed comes when all is done: no limit then.
-        silence = _Silence(self._settings.first_byte_timeout_s if job.stream else None)
+        # The first byte of an answer that is not streamed comes when all is done: no limit then,
+        # unless /health is silent as well.
+        first_byte_s = self._settings.first_byte_timeout_s
+        silence = Silence(first_byte_s if job.stream else None)
+        unwell = nullcontext() if job.stream else silence.while_unwell(self._health, first_byte_s)
         try:
-            async with (
-                asyncio.timeout(silence.limit_s) as silence.timeout,
-                self._client.post(job.route, job.body, job.id) as answer,
-            ):
-                if answer.status_code == _TOO_MANY or answer.status_code >= _SERVER_ERROR:
-                    raise UnitFault("status", f"the unit said {answer.status_code}")
-                self._health.answered()
-                if job.stream and answer.status_code == _OK:
-                    await self._stream(running, answer, silence)
-                else:
-                    await self._whole(running, answer)
+            async with asyncio.timeout(silence.limit_s) as silence.timeout:
+                with unwell:
+                    await self._answered(running, silence)
         except TimeoutError as error:
             raise UnitFault("silent", f"no byte for {silence.limit_s} s") from error
+
+    async def _answered(self, running: RunningJob, silence: Silence) -> None:
+        job = running.job
+        async with self._client.post(job.route, job.body, job.id) as answer:
+            if answer.status_code == _TOO_MANY or answer.status_code >= _SERVER_ERROR:
+                raise UnitFault("status", f"the unit said {answer.status_code}")
+            self._health.answered()
+            if job.stream and answer.status_code == _OK:
+                await self._stream(running, answer, silence)
+            else:
+                await self._whole(running, answer)
 
     async def _whole(self, running: RunningJob, answer: httpx.Response) -> None:
         body = b"".join([chunk async for chunk in answer.aiter_raw()])
@@ -123,9 +130,7 @@ class Caller:
         running.sent_bytes = len(body)
         self._finish(running, "ok", status=answer.status_code, tail=body, answer=(head, body))
 
-    async def _stream(
-        self, running: RunningJob, answer: httpx.Response, silence: "_Silence"
-    ) -> None:
+    async def _stream(self, running: RunningJob, answer: httpx.Response, silence: Silence) -> None:
         job = running.job
         tail = b""
         async for chunk in answer.aiter_raw():
@@ -156,7 +161,7 @@ class Caller:
         log.warning("unit failed job=%s fault=%s error=%s", running.job.id, fault.kind, fault)
         # A stream that breaks off speaks against its job, one without a byte against the unit.
         if fault.kind != "cut short" or not running.sent:
-            self._health.fault(str(fault))
+            self._health.failed(str(fault))
         if running.sent:
             self._finish(running, "failed", reason=str(fault))
         else:
@@ -228,23 +233,3 @@ class Caller:
                 parts=tuple(parts),
             )
         )
-
-
-class _Silence:
-    """How long the unit may say nothing; one timer, moved rarely, serves a whole answer."""
-
-    def __init__(self, limit_s: float | None) -> None:
-        self.limit_s = limit_s
-        self.timeout: asyncio.Timeout | None = None
-
-    def broken(self, next_limit_s: float) -> None:
-        """A byte came.
-
-        The timer runs out after the limit and at most a quarter later: chunks are many, and so
-        only some of them move it.
-        """
-        self.limit_s = next_limit_s
-        now = asyncio.get_running_loop().time()
-        left_s = ((self.timeout and self.timeout.when()) or now) - now
-        if self.timeout and not next_limit_s <= left_s <= _SLACK * next_limit_s:
-            self.timeout.reschedule(now + _SLACK * next_limit_s)

@@ -1,7 +1,8 @@
 """The claimer: decides when to claim, and starts what was claimed.
 
 It claims when a wake-up comes, when a slot was freed (the forwarder does that in the same turn),
-when the last claim said to ask again, and now and then in case a wake-up was lost.
+when the last claim said to ask again, and now and then in case a wake-up was lost. A unit on trial
+gets one job, and no other while that one runs.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from dispatcher.caller import Caller
 from dispatcher.forwarder import Forwarder
 from dispatcher.health import UnitHealth
 from dispatcher.metrics import Metrics
+from dispatcher.running import RunningJob
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +37,24 @@ class Claimer:
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         self._draining = False
+        self._trial: RunningJob | None = None
 
-    def may_claim(self) -> bool:
+    @property
+    def serves(self) -> bool:
+        """Whether the unit takes jobs."""
         return self._health.up and not self._stopped
+
+    def most(self) -> int | None:
+        """How many jobs a claim may bring now; None when only the unit's slots bound it."""
+        if not self.serves:
+            return 0
+        if not self._health.on_trial:
+            return None
+        return 0 if self._trial and self._trial.calls else 1
 
     def wake(self) -> None:
         """Claim now, if the unit can take jobs."""
-        if self.may_claim():
+        if self.most() != 0:
             self._forwarder.ask_claim()
 
     def claimed(self, claim: Claim) -> None:
@@ -52,6 +65,7 @@ class Claimer:
             log.info("unit %s", "is draining: it takes no jobs" if claim.draining else "takes jobs")
         for job in claim.jobs:
             running = self._caller.start(job)
+            self._trial = running if self._health.on_trial else None
             if self._stopped:
                 running.abort("drained")
         wait_s = self._poll_s if claim.wait_s is None else min(self._poll_s, claim.wait_s)

@@ -106,12 +106,15 @@ class Forwarder:
         self._claim_wanted = True
         self._due.set()
 
-    async def run(self, may_claim: Callable[[], bool]) -> None:
-        """Send turns until cancelled; a turn that Redis did not answer is sent again."""
+    async def run(self, most: Callable[[], int | None]) -> None:
+        """Send turns until cancelled; a turn that Redis did not answer is sent again.
+
+        `most` says how many jobs a claim may bring, None for as many as fit.
+        """
         while True:
             await self._due.wait()
             self._due.clear()
-            await self._send(may_claim)
+            await self._send(most())
 
     def _send_soon(self) -> None:
         if self._timer is None and not self._due.is_set():
@@ -119,29 +122,31 @@ class Forwarder:
             wait_s = self._sent_at + self._flush_interval_s - time.monotonic()
             self._timer = loop.call_later(max(0.0, wait_s), self._due.set)
 
-    async def _send(self, may_claim: Callable[[], bool]) -> None:
+    async def _send(self, most: int | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         relays, finishes = self._take_relays(), self._take_finishes()
-        claim = self._claim_wanted and may_claim()
+        claim = self._claim_wanted and most != 0
         self._claim_wanted = False
         if relays or finishes or claim:
             self.sent_all.clear()
-            turn = await self._turn(relays, finishes, claim=claim)
+            turn = await self._turn(relays, finishes, claim=claim, most=most)
             self._sent_at = time.monotonic()
             self._settle(relays, finishes, turn)
         if not self._parts and not self._finishes:
             self.sent_all.set()
 
-    async def _turn(self, relays: list[Relay], finishes: list[Finish], *, claim: bool) -> Turn:
+    async def _turn(
+        self, relays: list[Relay], finishes: list[Finish], *, claim: bool, most: int | None
+    ) -> Turn:
         backoff = Backoff()
         while True:
             try:
                 if backoff.tried and self.recover:
                     await self.recover()
                 return await self._store.turn(
-                    self._unit, relays=relays, finishes=finishes, claim=claim
+                    self._unit, relays=relays, finishes=finishes, claim=claim, most=most
                 )
             except RedisUnavailable as outage:
                 wait_s = backoff.failed()

@@ -1,7 +1,9 @@
 """The prober: looks at the unit's health, models and load, and brings a failed unit back."""
 
+import asyncio
 import logging
 
+from common.duty import run_once
 from dispatcher.health import UnitHealth
 from dispatcher.unit_client import UnitClient
 
@@ -17,12 +19,18 @@ class Prober:
         self.models: tuple[str, ...] = ()
         self.load: dict[str, float] = {}
 
+    async def run(self, stop: asyncio.Event, every_s: float) -> None:
+        """Probe every so often, and as soon as a unit that failed may be asked again."""
+        while not stop.is_set():
+            await run_once("probe", self.step, stop)
+            await self._health.due(every_s)
+
     async def step(self) -> None:
         if not self._health.up and not self._health.may_probe:
             return
         if not await self._client.healthy():
             self.load = {}
-            self._health.fault("its /health does not answer")
+            self._health.unanswered()
             return
         models = await self._client.models()
         if models:

@@ -28,6 +28,11 @@ class RunningJob:
     ended: bool = False
     abort_reason: AbortReason | None = None
 
+    @property
+    def calls(self) -> bool:
+        """Whether it still has to do with the unit."""
+        return not self.ended and self.task is not None and not self.task.done()
+
     def abort(self, reason: AbortReason) -> None:
         """Stop the call at the unit; the first reason counts."""
         if self.abort_reason is not None or self.ended:

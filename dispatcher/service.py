@@ -81,6 +81,7 @@ class Service:
         self._forwarder.claimed = self._claimer.claimed
         self._forwarder.recover = self._recover
         self._health.changed = self._health_changed
+        self._health.trusted = self._claimer.wake
 
     async def run(self, stop: asyncio.Event, listener: socket.socket) -> None:
         """Serve until `stop`, then drain.
@@ -94,14 +95,12 @@ class Service:
         async with asyncio.TaskGroup() as duties:
             self._caller.spawn = duties.create_task
             duties.create_task(admin.serve_until(background))
-            forwarding = duties.create_task(self._forwarder.run(self._claimer.may_claim))
+            forwarding = duties.create_task(self._forwarder.run(self._claimer.most))
             renewing = run_duty("renew", self._renewer.step, background, self._settings.renew_s)
             duties.create_task(renewing)
             await run_once("take stock", self._take_stock, stop)
             listening = duties.create_task(run_duty("listen", self._listener.step, background))
-            probing = duties.create_task(
-                run_duty("probe", self._prober.step, stop, self._settings.probe_s)
-            )
+            probing = duties.create_task(self._prober.run(stop, self._settings.probe_s))
             claiming = [
                 duties.create_task(run_duty(name, step, stop, every_s))
                 for name, step, every_s in self._claiming_duties()
@@ -124,7 +123,7 @@ class Service:
         ]
 
     def _admin_app(self) -> Starlette:
-        return admin_app(self._claimer.may_claim, registry=self._registry)
+        return admin_app(lambda: self._claimer.serves, registry=self._registry)
 
     async def _take_stock(self) -> None:
         """What an earlier dispatcher of this name held goes back before anything is claimed."""

@@ -9,18 +9,18 @@
 --
 -- job_prefix, reply_prefix and wake_prefix lie in the pool's slot; which jobs and units they meet is
 -- known only inside. policy holds live overrides of the settings of the same names; limit_short and
--- limit_long are empty when limit counts for them.
+-- limit_long are empty when limit counts for them. most bounds what this claim takes, empty: nothing does.
 --
 -- KEYS:    queue_short queue_long requeued_short requeued_long role active leases idle_since hungry_short hungry_long woken_short woken_long units unit gateways pulse bytes policy events job_prefix reply_prefix wake_prefix
--- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept limit limit_short limit_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s
+-- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept most limit limit_short limit_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s
 -- RETURNS: OK role wait_ms job ... | DRAINING | NOGROUP
 --          job is: id class attempt why submitted_ms now_ms deadline_ms gateway route stream body
 --          why is: own, requeued, stolen, borrowed or starved; wait_ms is -1 when there is nothing to wait for
 local queue_short, queue_long, requeued_short, requeued_long, role, active, leases, idle_since, hungry_short,
   hungry_long, woken_short, woken_long, units, unit, gateways, pulse, bytes, policy, events, job_prefix,
   reply_prefix, wake_prefix = unpack(KEYS)
-local unit_name, now_ms, alive_ms, lease_ms, ttl_ms, events_kept, limit, limit_short, limit_long, rasp_steal,
-  rasp_steal_cooldown_s, rasp_long_takes_short, starvation_bound_s = unpack(ARGV)
+local unit_name, now_ms, alive_ms, lease_ms, ttl_ms, events_kept, most, limit, limit_short, limit_long,
+  rasp_steal, rasp_steal_cooldown_s, rasp_long_takes_short, starvation_bound_s = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -150,13 +150,14 @@ local function load()
   return held.short / limits.short + held.long / limits.long
 end
 
+local jobs = {}
+
 local function room(class)
   local weight = { short = limits.long, long = limits.short }
   local used = held.short * weight.short + held.long * weight.long
-  return math.max(0, math.floor((limits.short * limits.long - used) / weight[class]))
+  local free = math.max(0, math.floor((limits.short * limits.long - used) / weight[class]))
+  return most == '' and free or math.min(free, most - #jobs)
 end
-
-local jobs = {}
 
 local function end_unclaimed(job, id, class, seen, outcome, reason)
   redis.call('XACK', queues[class], 'units', seen[2])

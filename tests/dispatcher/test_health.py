@@ -4,7 +4,7 @@ import httpx
 from aiohttp import web
 
 from tests.dispatcher.conftest import Dispatcher, Gateway, Pool, until
-from tests.dispatcher.scripted import Call, at_once, when_released
+from tests.dispatcher.scripted import Call, ScriptedUnit, at_once, hang, when_released
 
 
 async def probed(dispatcher: Dispatcher) -> None:
@@ -107,3 +107,94 @@ async def test_the_admin_pages_say_whether_the_unit_takes_jobs(pool: Pool) -> No
         page = (await client.get("/metrics")).text
         assert f'adasplit_unit_up{{pool="{pool.name}",unit="a"}} 1.0' in page
         unit.probe_hangs = True
+
+
+def failing_first(unit: ScriptedUnit, calls: int = 1) -> None:
+    """Let a unit answer 500 so often, and then as a test releases its jobs."""
+
+    async def answer(call: Call) -> web.StreamResponse:
+        if len(unit.calls) <= calls:
+            return web.Response(status=500)
+        return await when_released(call)
+
+    unit.answer = answer
+
+
+async def test_a_unit_that_failed_a_call_is_on_trial_with_one_job(
+    pool: Pool, gateway: Gateway
+) -> None:
+    unit = await pool.unit()
+    failing_first(unit)
+    await pool.dispatcher(unit, claim_poll_s=0.02)
+    first = await gateway.submit()
+    await until(lambda: len(unit.calls) == 2)
+    more = await gateway.submit_many(4)
+    beaten = await beat_of(pool)
+    # Time for many claims, of which none may come.
+    await until(lambda: has_beaten(pool, since=beaten + 500))
+    assert (unit.in_flight, await pool.views.depth("short")) == (1, 4)
+    unit.release(first)
+    await until(lambda: unit.in_flight == 4)
+    unit.release(*more)
+    for job in (first, *more):
+        assert (await gateway.received(job)).end["outcome"] == "ok"
+
+
+async def beat_of(pool: Pool) -> float:
+    return float(await pool.connection.command("ZSCORE", pool.store.keys.units, "a") or 0)
+
+
+async def has_beaten(pool: Pool, since: float) -> bool:
+    return await beat_of(pool) > since
+
+
+async def test_a_trial_whose_job_is_cancelled_is_tried_again(pool: Pool, gateway: Gateway) -> None:
+    unit = await pool.unit()
+    failing_first(unit)
+    await pool.dispatcher(unit)
+    first = await gateway.submit()
+    await until(lambda: len(unit.calls) == 2)
+    second = await gateway.submit()
+    await gateway.cancel(first)
+    unit.release(second)
+    assert (await gateway.received(second)).end["outcome"] == "ok"
+
+
+async def test_a_unit_that_failed_once_is_asked_again_before_the_next_regular_probe(
+    pool: Pool, gateway: Gateway
+) -> None:
+    unit = await pool.unit()
+    failing_first(unit)
+    await pool.dispatcher(unit, probe_s=3600.0)
+    job = await gateway.submit()
+    unit.release(job)
+    assert (await gateway.received(job)).end["outcome"] == "ok"
+
+
+async def test_a_whole_answer_of_a_unit_whose_health_is_silent_too_is_given_up(
+    pool: Pool, gateway: Gateway
+) -> None:
+    unit = await pool.unit(hang)
+    await pool.dispatcher(unit, first_byte_timeout_s=0.3, unit_backoff_longest_s=0.1)
+    job = await gateway.submit(stream=False)
+    await until(lambda: unit.in_flight == 1)
+    unit.healthy = False
+    await until(lambda: unit.aborted[job] == 1)
+    unit.answer = at_once
+    unit.healthy = True
+    assert (await gateway.received(job)).attempts == {2}
+    reasons = [event.get("reason") for event in await pool.views.events()]
+    assert "no byte for 0.3 s" in reasons
+
+
+async def test_a_half_broken_unit_costs_no_client_an_answer(pool: Pool, gateway: Gateway) -> None:
+    async def broken(_: Call) -> web.StreamResponse:
+        return web.Response(status=500)
+
+    bad, well = await pool.unit(broken), await pool.unit(at_once)
+    await pool.dispatcher(bad, "bad")
+    await pool.dispatcher(well, "well")
+    for _ in range(10):
+        for job in await gateway.submit_many(6):
+            assert (await gateway.received(job)).end["outcome"] == "ok"
+    assert 1 <= len(bad.calls) < 20

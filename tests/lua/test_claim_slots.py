@@ -142,3 +142,19 @@ async def test_a_live_switch_of_no_known_word_leaves_the_setting(
     await pool.unit("a", role="long")
     await pool.submit("short")
     assert bool(await pool.take("a", rasp_long_takes_short=setting)) is setting
+
+
+@pytest.mark.parametrize(("most", "taken"), [(0, 0), (1, 1), (3, 3), (100, 8)])
+async def test_a_claim_takes_no_more_than_it_is_asked_to(pool: Pool, most: int, taken: int) -> None:
+    await pool.unit("a")
+    await pool.submit(count=10)
+    turn = await pool.store.turn("a", claim=True, most=most)
+    assert turn.claim
+    assert len(turn.claim.jobs) == taken
+
+
+async def test_a_unit_that_may_take_one_job_waits_for_no_more(pool: Pool) -> None:
+    await pool.unit("a")
+    await pool.submit()
+    await pool.store.turn("a", claim=True, most=1)
+    assert not await pool.is_hungry("a")

@@ -79,7 +79,7 @@ async def test_a_cluster_client_reads_every_view(clustered: Pool) -> None:
     assert view.queues["short"].depth == 2
     assert await clustered.views.overrides() == {}
     assert len(await clustered.views.events()) == 2
-    await clustered.views.ping()
+    assert await clustered.views.now_ms() > 0
 
 
 async def test_a_view_says_how_long_the_oldest_job_waits(pool: Pool) -> None:
