@@ -7,7 +7,7 @@ from typing import Any
 import uvloop
 from pydantic import ValidationError
 
-from common.connection import BadRedisUrl, RedisUnavailable
+from common.connection import BadRedisUrl
 from common.server import PortTaken, listen, start_logging
 from gateway.service import serve
 from gateway.settings import GatewaySettings
@@ -33,8 +33,6 @@ def main() -> int:
         return _fail(_BAD_SETTINGS, str(error))
     except (PortTaken, BadTokenizer) as error:
         return _fail(_CANNOT_START, str(error))
-    except RedisUnavailable as error:
-        return _fail(_CANNOT_START, f"Redis does not answer: {error}")
     return 0
 
 

