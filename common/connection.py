@@ -57,8 +57,13 @@ class _Outages:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         said = str(error) if isinstance(error, exceptions.ResponseError) else ""
-        if isinstance(error, _AWAY) or said.startswith(_SAYS_AWAY):
+        if isinstance(error, _AWAY) or said.startswith(_SAYS_AWAY) or _is_closed(error):
             raise RedisUnavailable(str(error) or type(error).__name__) from error
+
+
+def _is_closed(error: BaseException | None) -> bool:
+    # uvloop's word for a connection that the other side closed before the first write on it.
+    return isinstance(error, RuntimeError) and "the handler is closed" in str(error)
 
 
 _outages = _Outages()

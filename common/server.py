@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import select
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -16,6 +18,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 log = logging.getLogger(__name__)
+
+_FIRST_REQUEST_S = 1.0
+"""How long somebody who is connected may take to send a request while the server stops."""
+
+_LOOK_EVERY_S = 0.01
 
 
 class PortTaken(Exception):
@@ -61,6 +68,27 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._listener = listener
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting without a reset for those who are connected already, then finish.
+
+        Whom the kernel has connected is taken in first: closing a listener resets them. They, too,
+        may send their request before the connections without one are closed.
+        """
+        while _has_callers(self._listener):  # noqa: ASYNC110  # the loop accepts them meanwhile
+            await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
+        self._listener.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_REQUEST_S):
+                while self._silent_connections():  # noqa: ASYNC110  # uvicorn sets no event of it
+                    await asyncio.sleep(_LOOK_EVERY_S)
+        await super().shutdown(sockets)
+
+    def _silent_connections(self) -> bool:
+        connections = self.server_state.connections
+        return any(getattr(one, "cycle", one) is None for one in connections)
+
     async def serve_until(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, then finish what is open."""
         serving = asyncio.create_task(self._serve(sockets=[self._listener]))
@@ -69,6 +97,12 @@ class Server(uvicorn.Server):
         stopping.cancel()
         self.should_exit = True
         await serving
+
+
+def _has_callers(listener: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def admin_app(

@@ -28,6 +28,7 @@ from gateway.completions import completion_routes
 from gateway.heartbeater import Heartbeater
 from gateway.jobs import Jobs
 from gateway.keys import ApiKeys, KeyGate
+from gateway.leaving import Leaving
 from gateway.mailbox import Mailboxes
 from gateway.metrics import Metrics
 from gateway.receiver import Receiver
@@ -93,14 +94,14 @@ class Gateway:
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
         settings = self._settings
         await self._look_first()
-        server = Server(self._door(stop), listener, settings.drain_s + _LAST_WORDS_S)
+        server = Server(Leaving(self._door(stop), stop), listener, settings.drain_s + _LAST_WORDS_S)
         host, port = listener.getsockname()[:2]
         log.info("started gateway=%s pool=%s at=%s:%d", self.id, settings.pool, host, port)
-        ended = asyncio.Event()
+        closing, ended = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(duty.run(ended)) for duty in self._duties()]
-            tasks.append(group.create_task(self._shut_late(stop)))
-            await server.serve_until(stop)
+            tasks.append(group.create_task(self._leave(stop, closing)))
+            await server.serve_until(closing)
             await self._canceller.flush(_LAST_WORDS_S)
             ended.set()
             # Some wait in a blocking read; nothing that they could still read is wanted.
@@ -149,7 +150,10 @@ class Gateway:
             lambda: self._watcher.fresh and bool(self._watcher.live_units) and not stop.is_set(),
         )
 
-    async def _shut_late(self, stop: asyncio.Event) -> None:
+    async def _leave(self, stop: asyncio.Event, closing: asyncio.Event) -> None:
+        """First not ready, then no new connections, then no time for open answers either."""
         await stop.wait()
+        await asyncio.sleep(self._settings.linger_s)
+        closing.set()
         await asyncio.sleep(self._settings.drain_s)
         self._mailboxes.shut_all("stopping")

@@ -28,8 +28,10 @@ class GatewaySettings(Settings):
     """Where the estimate starts; it then follows the usage that units report."""
     redis_patience_s: float = Field(default=2.0, gt=0)
     """How long a request waits for Redis to come back before it is refused."""
+    linger_s: float = Field(default=1.0, ge=0)
+    """After SIGTERM, how long it goes on to accept: balancers meanwhile see it not ready."""
     drain_s: float = Field(default=30.0, ge=0)
-    """How long open answers may go on after SIGTERM."""
+    """How long open answers may go on after that."""
     trim_s: float = Field(default=1.0, gt=0)
     """Time between two cuts of the reply stream behind what was read."""
     watch_s: float = Field(default=1.0, gt=0)

@@ -66,13 +66,14 @@ async def drive(seed: int, seconds: float, folder: Path, binary: str, per_second
     try:
         await fleet.start()
         load = Load(fleet.gateway_urls, random.Random(rng.random()), per_second)
-        await _ready(fleet)
+        await ready(fleet)
         await _run(fleet, load, faults, watch, seconds)
         violations = await _settled(fleet, watch)
         violations += process_violations(fleet)
     finally:
         await fleet.aclose()
     (folder / "events.json").write_text(json.dumps(watch.events, indent=0))
+    (folder / "faults.json").write_text(json.dumps([vars(one) for one in faults.done], indent=0))
     violations += watch.violations
     violations += client_violations(load.results, faults.done)
     violations += job_violations(load.results, faults.done, watch)
@@ -91,7 +92,8 @@ async def drive(seed: int, seconds: float, folder: Path, binary: str, per_second
     )
 
 
-async def _ready(fleet: Fleet) -> None:
+async def ready(fleet: Fleet) -> None:
+    """Wait until every unit is in the pool and every gateway would be sent requests."""
     async with asyncio.timeout(_READY_S):
         while await fleet.client.zcard(KEYS.units) < len(fleet.units):  # noqa: ASYNC110  # units tell nobody here when they have come
             await asyncio.sleep(0.1)

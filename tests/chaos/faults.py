@@ -85,6 +85,8 @@ class Faults:
             ("redis", "Redis restarted empty", 1, self._redis_emptied),
             ("redis", "Redis frozen", 2, self._redis_frozen),
             ("redis", "Redis full", 1, self._redis_full),
+            ("redis", "Redis demoted", 2, self._redis_demoted),
+            ("redis", "Redis loading", 1, self._redis_loading),
             ("redis", "SCRIPT FLUSH", 2, self._script_flush),
             ("redis", "CLIENT KILL", 2, self._client_kill),
         ]
@@ -360,6 +362,25 @@ class Faults:
         await self._pause(1, 4)
         await client.config_set("maxmemory", "0")
         fault.back_at = time.time()
+
+    async def _redis_demoted(self, fault: Fault) -> None:
+        """It takes reads and refuses writes, as one that has become a replica."""
+        fault.target = "redis"
+        await self._fleet.client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        await self._pause(0.5, 4)
+        await self._fleet.client.execute_command("REPLICAOF", "NO", "ONE")
+        fault.back_at = time.time()
+
+    async def _redis_loading(self, fault: Fault) -> None:
+        """It is there, and for seconds answers only that it is loading."""
+        fault.target = "redis"
+        member = self._fleet.redis
+        await member.kill()
+        plain = member.command
+        slow = ("--key-load-delay", "300", "--loading-process-events-interval-bytes", "1024")
+        member.command = [*plain, *slow]
+        await self._redis_started(fault)
+        member.command = plain
 
     async def _script_flush(self, fault: Fault) -> None:
         fault.target = "redis"

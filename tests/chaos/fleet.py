@@ -90,7 +90,7 @@ class Fleet:
     exact points of the protocol.
     """
 
-    def __init__(self, folder: Path, binary: str) -> None:
+    def __init__(self, folder: Path, binary: str, *, shared_port: bool = False) -> None:
         self.folder = folder
         ports = iter(free_ports(1 + 2 * UNITS + GATEWAYS + SCALERS))
         self.redis_port = next(ports)
@@ -100,6 +100,7 @@ class Fleet:
         self.proxies: dict[str, Proxy] = {}
         self.units = [self._unit(number, next(ports)) for number in range(1, UNITS + 1)]
         self._ports = ports
+        self._shared_port = shared_port
         self.dispatchers: list[Member] = []
         self.gateways: list[Member] = []
         self.scalers: list[Member] = []
@@ -193,8 +194,11 @@ class Fleet:
 
     def _gateway(self, number: int, port: int) -> Member:
         name = f"gateway-{number}"
+        shared = ["--share-port"] if self._shared_port else []
+        if shared and self.gateway_urls:
+            port = int(self.gateway_urls[0].rpartition(":")[2])
         self.gateway_urls.append(f"http://127.0.0.1:{port}")
-        command = self._python("gateway", "--port", port)
+        command = self._python("gateway", "--port", port, *shared)
         return self._member(name, command, redis_url=self._redis_url(name), pool=POOL)
 
     def _scaler(self, number: int, port: int) -> Member:

@@ -193,7 +193,8 @@ class Load:
 def judge(result: Result, status: int, content_type: str) -> None:
     """Say how the request ended, and hold every byte against what it must be."""
     if result.plan.bad:
-        result.kind = "refused" if status == result.plan.bad[1] else f"{status} for a bad input"
+        expected = status == result.plan.bad[1]
+        result.kind = "refused" if expected else f"bad input, {status} {_code(result.received)}"
         return
     if status != 200:
         result.kind = f"{status} {_code(result.received)}"

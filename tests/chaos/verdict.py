@@ -32,6 +32,7 @@ _LOSES_MEMORY = ("Redis killed", "Redis restarted empty")
 
 EXCUSES: dict[str, tuple[str, ...]] = {
     "503 redis_unavailable": (*_REDIS, "gateway frozen"),
+    "503 stopping": _REDIS,
     "503 no_units": ("Redis restarted empty",),
     "499 cancelled": ("gateway frozen",),
     "broken cancelled": ("gateway frozen",),
@@ -76,10 +77,15 @@ def _may_end_so(result: Result, faults: list[Fault]) -> bool:
     kind = result.kind
     if kind == "ok" or (kind == "left" and result.plan.leaves_after_s):
         return True
-    if kind == "refused" and result.plan.bad:
-        return True
+    if result.plan.bad:
+        unasked = kind == "bad input, 503 redis_unavailable"
+        return kind == "refused" or (unasked and _excused("503 redis_unavailable", result, faults))
     if result.plan.timeout_s and kind in {"504 deadline_exceeded", "broken deadline_exceeded"}:
         return True
+    return _excused(kind, result, faults)
+
+
+def _excused(kind: str, result: Result, faults: list[Fault]) -> bool:
     excuses = EXCUSES.get(kind, ())
     return any(fault.kind.startswith(excuses) for fault in met(result, faults) if excuses)
 
@@ -151,12 +157,15 @@ def recoveries(faults: list[Fault], watch: Watch) -> dict[str, list[float]]:
 
     A killed dispatcher: until each job that it held was taken again, or had ended. A unit that is
     back: until it is given a job. Redis that is back: until a unit is given a job. A killed leader
-    of the scalers: until another leads.
+    of the scalers: until another leads. Not counted is what an absent Redis held up meanwhile.
     """
+    away = [fault for fault in faults if fault.kind.startswith(_REDIS)]
     found: dict[str, list[float]] = {}
     claims = [e for e in watch.events.values() if e["event"] in {"claimed", "stolen"}]
     by_job = watch.by_job()
     for fault in faults:
+        if fault not in away and any(_overlap(fault, one) for one in away):
+            continue
         times = list(fault.recovered_s)
         for job in fault.held:
             after = [int(e["at_ms"]) / 1000 - fault.begun_at for e in by_job.get(job, ())]
@@ -175,6 +184,11 @@ def recoveries(faults: list[Fault], watch: Watch) -> dict[str, list[float]]:
             times += [min(after) for after in [[s for s in later if s >= 0]] if after]
         found.setdefault(fault.kind, []).extend(times)
     return found
+
+
+def _overlap(fault: Fault, other: Fault) -> bool:
+    until = max(fault.ended_at, fault.begun_at + 20)
+    return other.begun_at <= until and fault.begun_at <= other.ended_at + _SLACK_S
 
 
 def outcomes(results: list[Result]) -> Counter[str]:

@@ -77,11 +77,10 @@ class Watch:
 
     async def read_events(self) -> None:
         """Copy new events; ids grow also over a restart of Redis, as they are times."""
-        after = self._last_event
-        page = await self._client.xrange(KEYS.events, min=after, count=2000)
-        for name, fields in page:
-            self.events[name.decode()] = {k.decode(): v.decode() for k, v in fields.items()}
-            self._last_event = f"({name.decode()}"
+        while page := await self._client.xrange(KEYS.events, min=self._last_event, count=1000):
+            for name, fields in page:
+                self.events[name.decode()] = {k.decode(): v.decode() for k, v in fields.items()}
+                self._last_event = f"({name.decode()}"
 
     def by_job(self) -> dict[str, list[dict[str, str]]]:
         found: dict[str, list[dict[str, str]]] = defaultdict(list)

@@ -251,6 +251,7 @@ async def running_gateway(redis_url: str, **changes: Any) -> AsyncIterator[Bench
         "trim_s": 0.05,
         "recover_s": 0.05,
         "drain_s": GENEROUS_S,
+        "linger_s": 0.0,
     }
     settings = GatewaySettings(
         redis_url=redis_url, pool=f"test-{uuid.uuid4().hex}", _env_file=None, **defaults | changes

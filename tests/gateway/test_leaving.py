@@ -1,6 +1,12 @@
 """What becomes of a job when its client leaves, its time is up or the gateway stops."""
 
+import asyncio
 from typing import Any
+
+import httpx
+
+from common.server import Server, admin_app, listen
+from gateway.leaving import Leaving
 
 
 async def test_a_client_that_leaves_while_queued_takes_its_job_along(bench: Any) -> None:
@@ -109,3 +115,39 @@ async def test_a_gateway_that_stops_cancels_what_is_not_finished_in_time(start: 
         fields = await bench.outcome(shown["id"])
         assert fields["outcome"] == "cancelled"
         assert await bench.reply_streams() == 0
+
+
+async def test_a_gateway_that_lingers_serves_on_and_closes_each_connection() -> None:
+    leaving, closing = asyncio.Event(), asyncio.Event()
+    listener = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server = Server(Leaving(admin_app(lambda: not leaving.is_set()), leaving), listener)
+    serving = asyncio.create_task(server.serve_until(closing))
+    async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+        before = await client.get("/readyz")
+        assert (before.status_code, before.headers.get("connection")) == (200, None)
+        leaving.set()
+        for _ in range(2):
+            after = await client.get("/readyz")
+            assert (after.status_code, after.headers["connection"]) == (503, "close")
+    closing.set()
+    await serving
+
+
+async def test_a_connection_made_before_the_gateway_stopped_is_still_served(bench: Any) -> None:
+    url = httpx.URL(bench.url)
+    connections = [await asyncio.open_connection(url.host, url.port) for _ in range(20)]
+    bench.stop.set()
+    for reader, writer in connections:
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+    await bench.running
+
+
+async def test_a_connection_that_never_asks_does_not_hold_the_gateway_up(bench: Any) -> None:
+    url = httpx.URL(bench.url)
+    _, writer = await asyncio.open_connection(url.host, url.port)
+    bench.stop.set()
+    await bench.running
+    writer.close()

@@ -182,3 +182,23 @@ async def test_an_answer_that_says_away_is_an_outage(word: str) -> None:
 
     with pytest.raises(RedisUnavailable):
         await Connection(Away(), Away()).command("PING")
+
+
+class Raising:
+    """A client whose commands fail in one way."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def execute_command(self, *_: object) -> None:
+        raise self._error
+
+
+async def test_a_transport_that_closed_before_the_first_write_is_an_outage() -> None:
+    closed = "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
+    connection = Connection(Raising(RuntimeError(closed)), None)
+    with pytest.raises(RedisUnavailable):
+        await connection.command("PING")
+    connection = Connection(Raising(RuntimeError("a mistake of ours")), None)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        await connection.command("PING")
