@@ -1,6 +1,8 @@
 """What waiting requests receive: one mailbox each, and the box of all of them."""
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +51,7 @@ class Mailbox:
     __slots__ = (
         "_attempt", "_begun", "_chunks", "_head", "_limit_bytes", "_received_bytes", "_waiter",
         "end", "head", "interrupt", "job", "shut_because", "submitted", "unsent_bytes",
+        "unsent_since_s",
     )  # fmt: skip
 
     def __init__(self, job: NewJob, limit_bytes: int) -> None:
@@ -58,6 +61,7 @@ class Mailbox:
         self.end: End | None = None
         self.shut_because = ""
         self.unsent_bytes = 0
+        self.unsent_since_s = math.inf
         self.interrupt: Callable[[], None] | None = None
         self._limit_bytes = limit_bytes
         self._chunks: list[bytes] = []
@@ -103,6 +107,7 @@ class Mailbox:
         """The bytes that have come since the last time."""
         chunks, self._chunks = self._chunks, []
         self.unsent_bytes = 0
+        self.unsent_since_s = math.inf
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def changed(self) -> None:
@@ -134,6 +139,8 @@ class Mailbox:
             return
         content = part.content[self._received_bytes - offset :]
         self._received_bytes += len(content)
+        if not self._chunks:
+            self.unsent_since_s = time.monotonic()
         self._chunks.append(content)
         self.unsent_bytes += len(content)
         if self.unsent_bytes > self._limit_bytes:
@@ -181,6 +188,13 @@ class Mailboxes:
         box = self._open.get(part.job)
         if box:
             box.deliver(part)
+
+    def shut_stalled(self, longest_s: float) -> None:
+        """Give up on clients that have taken nothing for so long while bytes wait for them."""
+        oldest_s = time.monotonic() - longest_s
+        for box in self:
+            if box.begun and box.unsent_since_s < oldest_s:
+                box.shut("client too slow")
 
     def shut_all(self, because: str) -> None:
         for box in self:

@@ -25,6 +25,7 @@ from gateway.answers import Answers
 from gateway.app import create_app
 from gateway.canceller import Canceller
 from gateway.completions import completion_routes
+from gateway.evictor import Evictor
 from gateway.heartbeater import Heartbeater
 from gateway.jobs import Jobs
 from gateway.keys import ApiKeys, KeyGate
@@ -82,6 +83,7 @@ class Gateway:
         self._submitter = Submitter(
             self._store, self._canceller, self._watcher, settings.redis_patience_s
         )
+        self._evictor = Evictor(self._mailboxes, settings.client_stall_s)
         self._recoverer = Recoverer(
             self._views,
             self._mailboxes,
@@ -126,6 +128,7 @@ class Gateway:
             self._receiver,
             self._canceller,
             self._recoverer,
+            self._evictor,
         )
 
     def _door(self, stop: asyncio.Event) -> KeyGate:

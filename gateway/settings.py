@@ -22,6 +22,8 @@ class GatewaySettings(Settings):
     """Longest request body; a longer one is refused."""
     max_unsent_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     """Answer bytes kept for a client that reads slowly; with more its job is cancelled."""
+    client_stall_s: float = Field(default=60.0, gt=0)
+    """A client that takes nothing for so long while bytes wait for it has its job cancelled."""
     tokenizer: Path | None = None
     """A `tokenizer.json`; without it tokens are estimated from bytes."""
     bytes_per_token: float = Field(default=4.0, ge=1.0, le=16.0)

@@ -5,8 +5,10 @@ from typing import Any
 
 import httpx
 
+from common.models import NewJob, Part
 from common.server import Server, admin_app, listen
 from gateway.leaving import Leaving
+from gateway.mailbox import Mailboxes
 
 
 async def test_a_client_that_leaves_while_queued_takes_its_job_along(bench: Any) -> None:
@@ -151,3 +153,56 @@ async def test_a_connection_that_never_asks_does_not_hold_the_gateway_up(bench: 
     bench.stop.set()
     await bench.running
     writer.close()
+
+
+async def test_a_client_that_stops_reading_loses_its_job_after_a_while(start: Any) -> None:
+    async with start(client_stall_s=0.2) as bench:
+        writer = await bench.cut_off()
+        job = await bench.unit.claim()
+        await bench.unit.open_stream(job)
+
+        async def cancelled() -> Any:
+            # More than the kernel and the server's own buffers take, far less than the limit.
+            await bench.unit.relay(job, chunk=b"x" * 50_000)
+            return (await bench.views.job(job.id)).get("cancel")
+
+        assert await bench.until(cancelled) == "client too slow"
+        await bench.unit.finish(job, "cancelled")
+        writer.close()
+        await bench.no_leaks()
+
+
+async def test_a_client_that_reads_steadily_is_served_however_long_it_takes(start: Any) -> None:
+    async with start(client_stall_s=20.0) as bench:
+        asked = bench.stream()
+        job = await bench.unit.claim()
+        await bench.unit.open_stream(job, b"data: 0\n\n")
+        response = await asked
+        lines = response.aiter_raw()
+        received = await anext(lines)
+        for number in range(1, 5):
+            await bench.unit.relay(job, chunk=b"data: %d\n\n" % number)
+            received += await anext(lines)
+        await bench.unit.finish(job)
+        assert received == b"".join(b"data: %d\n\n" % number for number in range(5))
+        assert (await bench.outcome(job.id))["outcome"] == "ok"
+        await response.aclose()
+
+
+def test_a_box_counts_from_the_first_byte_that_waits() -> None:
+    boxes = Mailboxes(100)
+    box = boxes.open(NewJob("job-1", "short", 1, "gw", "/v1/completions", stream=True, body=b""))
+    box.deliver(Part("job-1", 1, "head", b'{"status": 200}'))
+    boxes.shut_stalled(0.0)
+    box.begin()
+    boxes.shut_stalled(0.0)
+    assert box.shut_because == ""
+    box.deliver(Part("job-1", 1, "chunk", b"x", 0))
+    boxes.shut_stalled(3600.0)
+    assert box.shut_because == ""
+    box.take()
+    boxes.shut_stalled(0.0)
+    assert box.shut_because == ""
+    box.deliver(Part("job-1", 1, "chunk", b"y", 1))
+    boxes.shut_stalled(0.0)
+    assert box.shut_because == "client too slow"
