@@ -8,7 +8,7 @@ PACKAGES := bench cli common dispatcher gateway scaler simulator
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check fix lock clean
+.PHONY: help up test chaos check fix lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ up: $(VENV)/run.stamp  ## start everything on this machine; ARGS="--help" shows 
 
 test: $(VENV)/dev.stamp  ## run the tests; ARGS="-k claim" selects some
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/dev.stamp  ## hurt a fleet of real processes; ARGS="--seed 1 --seconds 300"
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 check: $(VENV)/dev.stamp  ## format, lint, strict types, import contracts
 	$(BIN)/ruff format --check .

@@ -28,7 +28,7 @@ _UNREAD_S = 2.0
 _REDIS = ("Redis",)
 _GATEWAY = ("gateway killed", "gateway frozen")
 _UNIT = ("unit", "dispatcher killed", "dispatcher frozen", "mid-stream", "sent,", "claimed, dis")
-_LOSES_MEMORY = ("Redis killed", "Redis restarted empty")
+_LOSES_MEMORY = ("Redis killed", "Redis loading", "Redis restarted empty")
 
 EXCUSES: dict[str, tuple[str, ...]] = {
     "503 redis_unavailable": (*_REDIS, "gateway frozen"),
@@ -99,7 +99,7 @@ def job_violations(results: list[Result], faults: list[Fault], watch: Watch) -> 
     for job, events in by_job.items():
         ends = [event for event in events if event["event"] in FINAL]
         result = seen.get(job)
-        if len(ends) != 1 and not (result is None or met(result, lost, _UNREAD_S)):
+        if len(ends) != 1 and not _was_lost(result, events, ends, lost):
             found.append(f"{job} has {len(ends)} outcomes: {events}")
         attempts = max((int(event.get("attempt", 0)) for event in events), default=0)
         spared = sum(
@@ -112,6 +112,22 @@ def job_violations(results: list[Result], faults: list[Fault], watch: Watch) -> 
         if result and result.kind == "ok" and {e.get("outcome") for e in ends} - {"ok", None}:
             found.append(f"{job} was answered, on record is {ends}")
     return found
+
+
+def _was_lost(
+    result: Result | None,
+    events: list[dict[str, str]],
+    ends: list[dict[str, str]],
+    lost: list[Fault],
+) -> bool:
+    """Whether Redis lost its memory of a job that had no outcome yet, or of the outcome it had.
+
+    A job whose client has its answer, or is gone, is submitted again by nobody.
+    """
+    if result is None or met(result, lost, _UNREAD_S):
+        return True
+    last_s = max(int(event["at_ms"]) for event in events) / 1000
+    return not ends and any(fault.begun_at >= last_s for fault in lost)
 
 
 _SPARES = {"the dispatcher stopped", "claim reply lost"}
