@@ -44,7 +44,8 @@ class Calls:
 
     def leave(self, unit: str) -> Call:
         names = ("unit", "active", "leases", "idle_since", "wake")
-        keys = self._unit_keys(unit, *names) | self._waiting_keys() | {"units": self.keys.units}
+        keys = self._unit_keys(unit, *names) | self._waiting_keys()
+        keys |= {"units": self.keys.units, "pulse": self.keys.pulse}
         return self._call("leave", keys, {"unit_name": unit})
 
     def submit(self, job: NewJob, policy: Policy) -> Call:

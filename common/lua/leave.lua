@@ -5,11 +5,11 @@
 -- held, nothing of it remains but its role, and that it is to drain: it finds both again when it
 -- comes back.
 --
--- KEYS:    units unit active leases idle_since hungry_short hungry_long woken_short woken_long wake
+-- KEYS:    units pulse unit active leases idle_since hungry_short hungry_long woken_short woken_long wake
 -- ARGV:    unit_name now_ms alive_ms
 -- RETURNS: OK | HELD jobs
-local units, unit, active, leases, idle_since, hungry_short, hungry_long, woken_short, woken_long, wake =
-  unpack(KEYS)
+local units, pulse, unit, active, leases, idle_since, hungry_short, hungry_long, woken_short, woken_long,
+  wake = unpack(KEYS)
 local unit_name, now_ms, alive_ms = unpack(ARGV)
 
 local now = tonumber(now_ms)
@@ -18,13 +18,22 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Up to here silence counts: while Redis was away nobody could speak (see beat).
+local beat, grace, spoke = unpack(redis.call('HMGET', pulse, 'beat_ms', 'grace_ms', 'spoke_ms'))
+local judged = now
+if beat and now - beat > alive_ms / 2 then
+  judged = tonumber(beat)
+elseif grace and now < tonumber(grace) then
+  judged = tonumber(spoke)
+end
+
 for _, names in ipairs({ hungry_short, hungry_long, woken_short, woken_long }) do
   redis.call('ZREM', names, unit_name)
 end
 redis.call('DEL', wake)
 local held = redis.call('ZCARD', leases)
 if held > 0 then
-  redis.call('ZADD', units, now - alive_ms - 1, unit_name)
+  redis.call('ZADD', units, judged - alive_ms - 1, unit_name)
   return { 'HELD', held }
 end
 redis.call('ZREM', units, unit_name)

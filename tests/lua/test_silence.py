@@ -117,6 +117,17 @@ async def test_units_are_woken_after_an_outage_before_they_beat(pool: Pool) -> N
     assert await pool.woken("a") == ["a"]
 
 
+async def test_a_unit_that_leaves_after_an_outage_is_silent_at_once(pool: Pool) -> None:
+    await pool.unit("a", "b")
+    await pool.one("a")
+    await outage(pool)
+    assert await pool.store.leave("a") == 1
+    await pool.store.lead("scaler-1", 60.0)
+    assert await pool.store.flip("scaler-1", "a", "long", "test") == "DEAD"
+    await pool.store.register("b", {})
+    assert await pool.store.flip("scaler-1", "a", "long", "test") == "DEAD"
+
+
 async def test_a_flip_after_an_outage_counts_the_units_that_lived(pool: Pool) -> None:
     await pool.unit("a", "b")
     await outage(pool)
