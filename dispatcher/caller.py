@@ -100,10 +100,10 @@ class Caller:
 
     async def _call(self, running: RunningJob) -> None:
         job = running.job
-        # The first byte of an answer that is not streamed comes when all is done: no limit then,
+        # The first byte of an answer that is not streamed comes when all is done: it may take long,
         # unless /health is silent as well.
         first_byte_s = self._settings.first_byte_timeout_s
-        silence = Silence(first_byte_s if job.stream else None)
+        silence = Silence(first_byte_s if job.stream else self._settings.whole_answer_timeout_s)
         unwell = nullcontext() if job.stream else silence.while_unwell(self._health, first_byte_s)
         try:
             async with asyncio.timeout(silence.limit_s) as silence.timeout:

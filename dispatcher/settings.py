@@ -26,6 +26,8 @@ class DispatcherSettings(Settings):
     """How long a connection to the unit may take."""
     first_byte_timeout_s: float = Field(default=120.0, gt=0)
     """How long a unit may take to the first byte of a streamed answer."""
+    whole_answer_timeout_s: float = Field(default=300.0, gt=0)
+    """How long a unit may take for an answer that is not streamed."""
     between_chunk_timeout_s: float = Field(default=60.0, gt=0)
     """How long a unit may stay silent inside a streamed answer."""
     drain_s: float = Field(default=30.0, ge=0)

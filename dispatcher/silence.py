@@ -12,7 +12,7 @@ _SLACK = 1.25
 class Silence:
     """The limit of one answer; one timer, moved rarely, serves the whole of it."""
 
-    def __init__(self, limit_s: float | None) -> None:
+    def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
         self.timeout: asyncio.Timeout | None = None
 

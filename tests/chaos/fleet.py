@@ -189,6 +189,7 @@ class Fleet:
             pool=POOL,
             first_byte_timeout_s=6,
             between_chunk_timeout_s=6,
+            whole_answer_timeout_s=12,
             unit_backoff_longest_s=4,
         )
 
