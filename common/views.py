@@ -194,9 +194,8 @@ class Views:
 
     def _judged(self, pulse: list[Any], now_ms: int) -> int:
         beat, grace, spoke = (int(float(field)) if field else 0 for field in pulse)
-        if beat and now_ms - beat > self._alive_ms / 2:
-            return beat
-        return spoke if now_ms < grace else now_ms
+        judged_ms = beat if beat and now_ms - beat > self._alive_ms / 2 else now_ms
+        return spoke if judged_ms < grace else judged_ms
 
     async def now_ms(self) -> int:
         """Redis's clock."""

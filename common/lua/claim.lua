@@ -33,7 +33,8 @@ local beat, grace, spoke = unpack(redis.call('HMGET', pulse, 'beat_ms', 'grace_m
 local judged = now
 if beat and now - beat > alive_ms / 2 then
   judged = tonumber(beat)
-elseif grace and now < tonumber(grace) then
+end
+if grace and judged < tonumber(grace) then
   judged = tonumber(spoke)
 end
 

@@ -86,6 +86,7 @@ async def test_an_outage_in_the_grace_of_another_judges_nobody(pool: Pool, clock
     await pool.store.beat(GATEWAY)
     clock.advance(1)
     await outage(pool, pool.settings.alive_s)
+    assert await pool.store.forget("slow", dead_only=True) is False
     await pool.store.beat(GATEWAY)
     assert await pool.store.forget("slow", dead_only=True) is False
 
@@ -166,6 +167,8 @@ async def test_the_views_judge_as_the_scripts_do(real_pool: Pool) -> None:
     assert not await lives(now_ms - 600_001 - alive_ms)
     # Somebody has.
     assert await judged(beat_ms=now_ms, grace_ms=now_ms + 60_000, spoke_ms=now_ms - 9) == -9
+    # Redis was away again before all had.
+    assert await judged(beat_ms=now_ms - 600_000, grace_ms=now_ms - 599_000) == -9
     assert await pool.views.gone_gateways(["never heard of"]) == ["never heard of"]
 
 
