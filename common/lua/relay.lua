@@ -3,7 +3,8 @@
 --
 -- Each part is fenced: one whose attempt is not the running one, on this unit, is left out, and its
 -- job is named in the reply. The unit counts too: a Redis that lost its last second counts attempts
--- again from an older number. The stream exists exactly as long as its gateway lives; without it nothing is kept.
+-- again from an older number. The stream goes when its gateway has left or was swept as dead: then
+-- nothing is kept.
 -- The parts of one job in one batch have different kinds, so that a batch reads as a map. A caller
 -- that lost the reply sends the batch again with the same number: it is appended once (0: unnumbered).
 --

@@ -20,6 +20,9 @@ from tests.chaos.proxy import Moment, Trap
 
 KEYS = Keys(POOL)
 _LEASE_S = 15.0
+_LOADS_S = 4.0
+_BYTES_A_COMMAND = 100
+"""About as long are the commands in its file: with them a load takes some seconds."""
 
 
 @dataclass
@@ -377,8 +380,10 @@ class Faults:
         member = self._fleet.redis
         await member.kill()
         plain = member.command
-        slow = ("--key-load-delay", "300", "--loading-process-events-interval-bytes", "1024")
-        member.command = [*plain, *slow]
+        bytes_to_load = sum(path.stat().st_size for path in self._fleet.folder.glob("append*/*"))
+        delay_us = max(1, round(_LOADS_S * 1e6 / (1 + bytes_to_load / _BYTES_A_COMMAND)))
+        slow = ("--loading-process-events-interval-bytes", "1024")
+        member.command = [*plain, "--key-load-delay", str(delay_us), *slow]
         await self._redis_started(fault)
         member.command = plain
 
