@@ -23,6 +23,7 @@ from common.settings import Settings
 from common.store import Store
 from common.views import Views
 from tests.conftest import BINARIES, Server
+from tests.lua.mutants import applied
 
 hypothesis_settings.register_profile("quiet", deadline=None, print_blob=True)
 hypothesis_settings.load_profile("quiet")
@@ -30,7 +31,7 @@ hypothesis_settings.load_profile("quiet")
 GATEWAY = "gateway-1"
 
 # What may stay in Redis without a TTL: permanent by decision, or gone when empty.
-_PERMANENT = re.compile(
+PERMANENT = re.compile(
     r"(queue|requeued|hungry):(short|long)|(role|active|leases|idle_since|unit):[^:]+"
     r"|units|gateways|pulse|bytes|dead|events|policy"
 )
@@ -218,7 +219,7 @@ class Pool:
         """Keys that have no TTL and are not permanent by decision."""
         names = await self.key_names()
         rest = {name: name.removeprefix(f"{self.keys.prefix}:") for name in names}
-        doubtful = [name for name in names if not _PERMANENT.fullmatch(rest[name])]
+        doubtful = [name for name in names if not PERMANENT.fullmatch(rest[name])]
         return [name for name in doubtful if await self.redis("PTTL", name) == -1]
 
     async def held_bytes(self) -> int:
@@ -246,7 +247,7 @@ def _plain(script: Script) -> Script:
 
 @asynccontextmanager
 async def fake_connection() -> AsyncIterator[Connection]:
-    scripts = {name: _plain(script) for name, script in load_scripts().items()}
+    scripts = {name: _plain(script) for name, script in applied(load_scripts()).items()}
     memory = FakeServer()
     quick, blocking = (FakeAsyncRedis(server=memory, protocol=2) for _ in range(2))
     connection = Connection(quick, blocking, scripts)

@@ -40,6 +40,18 @@ async def test_renew_names_what_is_superseded(pool: Pool) -> None:
     assert list(await pool.leases("a")) == [held.id]
 
 
+async def test_an_older_attempt_of_the_same_unit_renews_nothing(pool: Pool, clock: Clock) -> None:
+    await pool.unit("a")
+    first = await pool.one("a")
+    await pool.requeue("a", first)
+    (second,) = (await pool.claim("a")).jobs
+    before = await pool.leases("a")
+    clock.advance(1)
+    assert await pool.store.renew("a", [(first.id, first.attempt)]) == (first.id,)
+    assert await pool.leases("a") == before
+    assert await pool.store.renew("a", [(second.id, second.attempt)]) == ()
+
+
 async def test_a_lapsed_lease_that_nobody_took_over_is_renewed(pool: Pool, clock: Clock) -> None:
     await pool.unit("a")
     job = await pool.one("a")

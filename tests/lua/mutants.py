@@ -1,0 +1,132 @@
+"""Deliberate breakages of the scripts, each of which the tests of the scripts must notice."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from common.scripts import Script
+
+VARIABLE = "SCRIPT_MUTANT"
+"""Names the one mutant that is in force, in a test run that is to fail."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`old` stands once in the script; `caught_by` is the file of tests that notice."""
+
+    script: str
+    old: str
+    new: str
+    caught_by: str
+
+
+MUTANTS = {
+    "finish without a fence": Mutant(
+        "finish",
+        "if seen[1] ~= 'running' or seen[2] ~= attempt or seen[5] ~= unit_name then",
+        "if seen[1] ~= 'running' then",
+        "test_answers",
+    ),
+    "relay without a fence": Mutant(
+        "relay",
+        "seen[1] == 'running' and seen[2] == attempt and seen[3] == unit_name",
+        "true",
+        "test_answers",
+    ),
+    "renew without a fence": Mutant(
+        "renew",
+        "seen[1] == 'running' and seen[2] == ARGV[i + 1] and seen[3] == unit_name and ",
+        "",
+        "test_leases",
+    ),
+    "reclaim without a look at the lease": Mutant(
+        "requeue",
+        "if not expires or tonumber(expires) > judged then",
+        "if not expires then",
+        "test_leases",
+    ),
+    "a counter changed without the set that it counts": Mutant(
+        "finish", "redis.call('ZREM', leases, job_id) == 1", "true", "test_answers"
+    ),
+    "requeued jobs taken newest first": Mutant(
+        "claim",
+        "redis.call('ZRANGE', requeued[class], 0, n - taken - 1)",
+        "redis.call('ZREVRANGE', requeued[class], 0, n - taken - 1)",
+        "test_claim",
+    ),
+    "requeued jobs taken after new ones": Mutant(
+        "claim",
+        "redis.call('ZRANGE', requeued[class], 0, n - taken - 1)",
+        "depth[class] > redis.call('ZCARD', requeued[class]) and {} "
+        "or redis.call('ZRANGE', requeued[class], 0, n - taken - 1)",
+        "test_claim",
+    ),
+    "a flip without the guard of the last Short unit": Mutant(
+        "flip",
+        "if to == 'long' and alive.short - 1 < tonumber(min_short) then",
+        "if false then",
+        "test_roles",
+    ),
+    "a flip in the cooldown": Mutant(
+        "flip",
+        "if cooled and (now_ms == '' or (tonumber(cooled) or now + 1) > now) then",
+        "if false then",
+        "test_roles",
+    ),
+    "a steal by a unit that was busy just now": Mutant(
+        "claim", "if now - idle >= cooldown_ms then", "if true then", "test_claim_rasp"
+    ),
+    "a steal by a unit that is busy": Mutant(
+        "claim",
+        "if may_steal and depth.long > 0 and held.short + held.long == 0 then",
+        "if may_steal and depth.long > 0 then",
+        "test_claim_rasp",
+    ),
+    "a job handed out past its deadline": Mutant(
+        "claim", "if tonumber(seen[3]) <= now then", "if false then", "test_claim"
+    ),
+    "a job handed out that is not queued": Mutant(
+        "claim",
+        "if seen[1] ~= 'queued' or seen[2] ~= entry then",
+        "if seen[1] == 'finished' then",
+        "test_claim",
+    ),
+    "a job of a dead gateway handed out": Mutant(
+        "claim",
+        "if tonumber(redis.call('ZSCORE', gateways, seen[4] or '') or 0) < judged - alive_ms then",
+        "if false then",
+        "test_silence",
+    ),
+    "one slot too many": Mutant(
+        "claim",
+        "(limits.short * limits.long - used) / weight[class]",
+        "(limits.short * limits.long - used) / weight[class] + 1",
+        "test_claim_slots",
+    ),
+    "a submit that counts twice": Mutant("submit", "if state then", "if false then", "test_submit"),
+    "one attempt too many": Mutant(
+        "requeue", ">= tonumber(max_attempts)", "> tonumber(max_attempts)", "test_leases"
+    ),
+    "bytes that are not given back": Mutant(
+        "cancel",
+        "redis.call('DECRBY', bytes, redis.call('HSTRLEN', job, 'body'))",
+        "",
+        "test_cancel",
+    ),
+    "silence judged while Redis was away": Mutant(
+        "forget", "judged = tonumber(beat)", "judged = now", "test_silence"
+    ),
+}
+
+
+def applied(scripts: Mapping[str, Script]) -> dict[str, Script]:
+    """The scripts with the mutant that is in force, if one is. Raises ValueError."""
+    name = os.environ.get(VARIABLE)
+    if not name:
+        return dict(scripts)
+    mutant = MUTANTS[name]
+    script = scripts[mutant.script]
+    if script.text.count(mutant.old) != 1:
+        raise ValueError(f"not once in {mutant.script}: {mutant.old}")
+    mutated = replace(script, text=script.text.replace(mutant.old, mutant.new))
+    return dict(scripts) | {mutant.script: mutated}
