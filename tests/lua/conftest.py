@@ -240,14 +240,14 @@ class Pool:
                 assert await self.active(unit) == {name: held[name] for name in CLASSES}, unit
 
 
-def _plain(script: Script) -> Script:
+def plain(script: Script) -> Script:
     """A script as fakeredis takes it: it rejects the first line, `#!lua`."""
     return replace(script, text=script.text.partition("\n")[2])
 
 
 @asynccontextmanager
 async def fake_connection() -> AsyncIterator[Connection]:
-    scripts = {name: _plain(script) for name, script in applied(load_scripts()).items()}
+    scripts = {name: plain(script) for name, script in applied(load_scripts()).items()}
     memory = FakeServer()
     quick, blocking = (FakeAsyncRedis(server=memory, protocol=2) for _ in range(2))
     connection = Connection(quick, blocking, scripts)

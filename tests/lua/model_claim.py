@@ -1,0 +1,179 @@
+"""What a claim may hand out: the order of a queue, slots, RASP, borrowing and the starvation bound.
+
+How many jobs a unit leaves for others that wait is the script's choice, within bounds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from common.keys import JobClass, other_class
+from tests.lua.model_state import State
+
+
+@dataclass(frozen=True)
+class Given:
+    """A job that a claim has handed out, and what the script says made it do so."""
+
+    job: str
+    job_class: JobClass
+    attempt: int
+    why: str
+
+
+def check_claim(
+    state: State,
+    unit: str,
+    given: Sequence[Given],
+    ended: Mapping[str, str],
+    wait_ms: int,
+    most: int | None,
+) -> None:
+    """Assert that this claim, of a state as it was before it, is one of those that may be."""
+    Bounds(state, unit, most).check(given, ended, wait_ms)
+
+
+class Bounds:
+    """The bounds of one claim."""
+
+    def __init__(self, state: State, unit: str, most: int | None) -> None:
+        self.state = state
+        self.unit = unit
+        self.most = most
+        self.role = state.units[unit].role
+        self.other = other_class(self.role)
+        self.held = state.in_flight(unit)
+        self.depth = {name: len(state.waiting(name)) for name in (self.role, self.other)}
+
+    def check(self, given: Sequence[Given], ended: Mapping[str, str], wait_ms: int) -> None:
+        assert self.most is None or len(given) <= self.most
+        for job, outcome in ended.items():
+            assert outcome == self.state.doom(job), job
+        for each in given:
+            assert not self.state.doom(each.job), each
+        for job_class in (self.role, self.other):
+            self._check_order(job_class, given, ended)
+        starved = [each for each in given if each.why == "starved"]
+        rest = [each for each in given if each.why != "starved"]
+        assert list(given) == starved + rest, "the starved one goes first"
+        self._check_starved(starved, wait_ms)
+        self._check_rest(rest, len(starved), wait_ms)
+        self._check_load(given)
+
+    def _check_order(
+        self, job_class: JobClass, given: Sequence[Given], ended: Mapping[str, str]
+    ) -> None:
+        """Nobody overtakes: what left the queue is its front. Of one age any may go first."""
+        queue = self.state.waiting(job_class)
+        taken = [each.job for each in given if each.job_class == job_class]
+        gone = {*taken, *(job for job in ended if job in queue)}
+        again = set(self.state.again[job_class])
+        ages = {job: (job not in again, self._age(job, again)) for job in queue}
+        assert [ages[job] for job in taken] == sorted(ages[job] for job in taken)
+        left = [ages[job] for job in queue if job not in gone]
+        assert not left or all(ages[job] <= left[0] for job in gone), (job_class, gone)
+
+    def _age(self, job: str, again: set[str]) -> int:
+        if job in again:
+            return self.state.jobs[job].submitted_ms
+        return self.state.fresh[self.state.jobs[job].job_class].index(job)
+
+    def _check_load(self, given: Sequence[Given]) -> None:
+        more = sum(
+            (Fraction(1, self.state.policy.limits[each.job_class]) for each in given), Fraction(0)
+        )
+        assert not given or self.state.load(self.unit) + more <= 1
+
+    # A job of the other class that has waited too long
+
+    def _check_starved(self, starved: Sequence[Given], wait_ms: int) -> None:
+        assert len(starved) <= 1
+        assert all(each.job_class == self.other for each in starved)
+        since_ms = self._oldest_ms(self.other)
+        bound_ms = self.state.policy.bound_ms
+        may = bound_ms > 0 and since_ms is not None and not self.held[self.other]
+        if not may or not self._room(self.other) or since_ms is None:
+            assert not starved
+        elif self.state.now_ms - since_ms <= bound_ms:
+            assert not starved
+            self._asks_again(wait_ms, since_ms + bound_ms - self.state.now_ms + 1)
+        else:
+            assert starved or self._has_doomed(self.other)
+
+    def _oldest_ms(self, job_class: JobClass) -> int | None:
+        times = [self.state.jobs[job].submitted_ms for job in self.state.waiting(job_class)]
+        return min(times) if times else None
+
+    # Its own class; without any, what RASP allows of the other
+
+    def _check_rest(self, rest: Sequence[Given], starved: int, wait_ms: int) -> None:
+        more = Fraction(starved, self.state.policy.limits[self.other])
+        if self.depth[self.role]:
+            self._check_own(rest, self._room(self.role, more, starved), wait_ms)
+        elif self.role == "short":
+            self._check_stolen(rest, starved, wait_ms)
+        else:
+            self._check_borrowed(rest, starved, self._room("short", more, starved))
+
+    def _check_own(self, own: Sequence[Given], room: int, wait_ms: int) -> None:
+        again = set(self.state.again[self.role])
+        for each in own:
+            assert each.job_class == self.role
+            assert each.why == ("requeued" if each.job in again else "own")
+        self._check_share(self.role, len(own), room)
+        if len(own) < min(room, self.depth[self.role]) and not self._has_doomed(self.role):
+            self._asks_again(wait_ms, 1000)
+
+    def _check_stolen(self, stolen: Sequence[Given], starved: int, wait_ms: int) -> None:
+        policy = self.state.policy
+        assert len(stolen) <= 1
+        assert all((each.job_class, each.why) == ("long", "stolen") for each in stolen)
+        in_flight = sum(self.held.values()) + starved
+        if not policy.steal or in_flight or self.depth["long"] == 0 or self.most == 0:
+            assert not stolen
+            return
+        idle_ms = self.state.units[self.unit].idle_ms
+        rested_ms = 0 if idle_ms is None else self.state.now_ms - idle_ms
+        if rested_ms < policy.steal_cooldown_ms:
+            assert not stolen
+            if not self._has_doomed("long"):
+                self._asks_again(wait_ms, policy.steal_cooldown_ms - rested_ms)
+        else:
+            assert stolen or self._has_doomed("long")
+
+    def _check_borrowed(self, borrowed: Sequence[Given], starved: int, room: int) -> None:
+        assert all((each.job_class, each.why) == ("short", "borrowed") for each in borrowed)
+        if not self.state.policy.borrow or self.held["long"]:
+            assert not borrowed
+            return
+        self._check_share("short", len(borrowed), room, before=starved)
+
+    def _check_share(self, job_class: JobClass, taken: int, room: int, before: int = 0) -> None:
+        """What a unit leaves must fit in the others that wait; of one each it takes no more."""
+        state = self.state
+        depth = self.depth[job_class] - before
+        assert taken <= min(room, depth)
+        waiting = [n for n in state.units if n != self.unit and self._may_wait(n, job_class)]
+        fits = len(waiting) * state.policy.limits[job_class]
+        if not self._has_doomed(job_class):
+            assert taken >= min(room, depth - fits), "jobs are left that nobody else takes"
+        idle = [name for name in waiting if name in state.idle_hungry]
+        busy = self.held[job_class] > 0
+        if 0 < depth <= len(idle) + 1 and not before:
+            # Each of the idle ones gets one before anybody has two.
+            assert taken <= (depth > len(idle) if busy else 1)
+
+    def _may_wait(self, name: str, job_class: JobClass) -> bool:
+        return self.state.alive(name) and self.state.units[name].role == job_class
+
+    # Words
+
+    def _room(self, job_class: JobClass, more: Fraction = Fraction(0), taken: int = 0) -> int:
+        room = self.state.room(self.unit, job_class, more)
+        return room if self.most is None else min(room, self.most - taken)
+
+    def _has_doomed(self, job_class: JobClass) -> bool:
+        return any(self.state.doom(job) for job in self.state.waiting(job_class))
+
+    def _asks_again(self, wait_ms: int, within_ms: int) -> None:
+        assert 0 <= wait_ms <= within_ms, f"it is to ask again within {within_ms} ms, not {wait_ms}"
