@@ -14,7 +14,7 @@ import aiohttp
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.keys import Keys
+from common.keys import CLASSES, Keys
 from tests.chaos.fleet import GATEWAYS, POOL, SCALERS, UNITS, Fleet, Member
 from tests.chaos.proxy import Moment, Trap
 
@@ -154,6 +154,18 @@ class Faults:
             return [name.decode() for name in names]
         return []
 
+    async def _held_for(self, member: Member) -> list[str]:
+        """Unfinished jobs of a gateway, which its log names."""
+        gateway = member.log.read_text().rpartition("started gateway=")[2].partition(" ")[0]
+        client, found = self._fleet.client, []
+        with contextlib.suppress(RedisError, OSError):
+            for name in CLASSES:
+                for _, entry in await client.xrange(KEYS.queue(name)):
+                    job = entry[b"job"].decode()
+                    if await client.hget(KEYS.job(job), "gateway") == gateway.encode():
+                        found.append(job)
+        return found
+
     # Dispatchers
 
     async def _kill(self, fault: Fault, member: Member) -> None:
@@ -287,6 +299,8 @@ class Faults:
 
     async def _gateway_killed(self, fault: Fault) -> None:
         member = self._pick(fault, "gateway", GATEWAYS)
+        fault.held = await self._held_for(member)
+        fault.begun_at = time.time()
         await member.kill()
         await self._pause(0.2, 3)
         member.start()

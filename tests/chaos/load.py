@@ -149,7 +149,9 @@ class Load:
     async def _until_accepted(self, session: aiohttp.ClientSession, result: Result) -> None:
         """As a balancer does: who is not there, or gone before a byte, is passed over."""
         at = result.plan.gateway
+        looking_since = None
         while True:
+            asked_at = time.time()
             try:
                 await self._ask(session, self._urls[at % len(self._urls)], result)
             except (
@@ -158,7 +160,10 @@ class Load:
                 OSError,
             ) as error:
                 result.refused += 1
-                if time.time() - result.begun_at > _TRIES_S:
+                if looking_since is None or time.time() - asked_at > 1:
+                    # One that was accepted and then lost its gateway looks anew.
+                    looking_since = time.time()
+                if time.time() - looking_since > _TRIES_S:
                     result.kind = f"unreachable {type(error).__name__}"
                     return
                 at += 1

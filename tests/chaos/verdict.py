@@ -173,18 +173,19 @@ def recoveries(faults: list[Fault], watch: Watch) -> dict[str, list[float]]:
 
     A killed dispatcher: until each job that it held was taken again, or had ended. A unit that is
     back: until it is given a job. Redis that is back: until a unit is given a job. A killed leader
-    of the scalers: until another leads. Not counted is what an absent Redis held up meanwhile.
+    of the scalers: until another leads. A killed gateway: until each job that it held had ended. Not
+    counted is the time in which Redis was away.
     """
     away = [fault for fault in faults if fault.kind.startswith(_REDIS)]
     found: dict[str, list[float]] = {}
     claims = [e for e in watch.events.values() if e["event"] in {"claimed", "stolen"}]
     by_job = watch.by_job()
     for fault in faults:
-        if fault not in away and any(_overlap(fault, one) for one in away):
-            continue
         times = list(fault.recovered_s)
+        counts = FINAL if fault.kind.startswith("gateway") else None
         for job in fault.held:
-            after = [int(e["at_ms"]) / 1000 - fault.begun_at for e in by_job.get(job, ())]
+            events = [e for e in by_job.get(job, ()) if counts is None or e["event"] in counts]
+            after = [_there(fault.begun_at, int(e["at_ms"]) / 1000, away) for e in events]
             times += [min(later) for later in [[s for s in after if s > 0]] if later]
         if fault.back_at and not fault.held:
             mine = (
@@ -193,7 +194,7 @@ def recoveries(faults: list[Fault], watch: Watch) -> dict[str, list[float]]:
                 else (fault.target.replace("dispatcher", "unit"),)
             )
             later = [
-                int(e["at_ms"]) / 1000 - fault.back_at
+                _there(fault.back_at, int(e["at_ms"]) / 1000, away)
                 for e in claims
                 if mine == (None,) or e["unit"] in mine
             ]
@@ -202,9 +203,13 @@ def recoveries(faults: list[Fault], watch: Watch) -> dict[str, list[float]]:
     return found
 
 
-def _overlap(fault: Fault, other: Fault) -> bool:
-    until = max(fault.ended_at, fault.begun_at + 20)
-    return other.begun_at <= until and fault.begun_at <= other.ended_at + _SLACK_S
+def _there(since: float, until: float, away: list[Fault]) -> float:
+    """Seconds between two times in which Redis was there; below 0 when they are in disorder."""
+    gone = 0.0
+    for fault in away:
+        back_at = fault.back_at or fault.ended_at
+        gone += max(0.0, min(until, back_at) - max(since, fault.begun_at))
+    return until - since - (gone if until > since else 0.0)
 
 
 def outcomes(results: list[Result]) -> Counter[str]:
