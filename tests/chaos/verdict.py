@@ -173,8 +173,8 @@ def recoveries(faults: list[Fault], watch: Watch) -> dict[str, list[float]]:
 
     A killed dispatcher: until each job that it held was taken again, or had ended. A unit that is
     back: until it is given a job. Redis that is back: until a unit is given a job. A killed leader
-    of the scalers: until another leads. A killed gateway: until each job that it held had ended. Not
-    counted is the time in which Redis was away.
+    of the scalers: until another leads. A killed gateway: until each job that it held had ended.
+    Not counted is the time in which Redis was away.
     """
     away = [fault for fault in faults if fault.kind.startswith(_REDIS)]
     found: dict[str, list[float]] = {}
