@@ -7,35 +7,19 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.keys import CLASSES, Keys
 from tests.chaos.fleet import GATEWAYS, POOL, SCALERS, UNITS, Fleet, Member
 from tests.chaos.proxy import Moment, Trap
+from tests.chaos.redis_faults import Fault, RedisFaults
 
 KEYS = Keys(POOL)
 _LEASE_S = 15.0
-_LOADS_S = 4.0
-_BYTES_A_COMMAND = 100
-"""About as long are the commands in its file: with them a load takes some seconds."""
-
-
-@dataclass
-class Fault:
-    """One fault. `ended_at`: when its cause was gone; `held`: jobs that it hit; wall clock."""
-
-    kind: str
-    target: str
-    begun_at: float
-    ended_at: float = 0.0
-    back_at: float = 0.0
-    held: list[str] = field(default_factory=list)
-    recovered_s: list[float] = field(default_factory=list)
+_LONG_RUN_S = 200.0
 
 
 _Kind = tuple[str, str, int, Callable[[Fault], Awaitable[None]]]
@@ -60,10 +44,10 @@ class Faults:
     def __init__(self, fleet: Fleet, rng: random.Random, seconds: float) -> None:
         self._fleet = fleet
         self._rng = rng
-        self._long = seconds >= 200
         self.done: list[Fault] = []
         self._busy: set[str] = set()
         self._free = {"units": 2, "gateways": 1, "scalers": 1, "redis": 1}
+        self._redis = RedisFaults(fleet, rng, self._pause, long=seconds >= _LONG_RUN_S)
         self._kinds: list[_Kind] = [
             ("units", "dispatcher killed, back at once", 3, self._dispatcher_killed),
             ("units", "dispatcher killed, away", 2, self._dispatcher_away),
@@ -84,14 +68,14 @@ class Faults:
             ("scalers", "scaler killed", 2, self._scaler_killed),
             ("scalers", "scaler frozen", 1, self._scaler_frozen),
             ("scalers", "scaler restarted", 1, self._scaler_restarted),
-            ("redis", "Redis killed, back with its AOF", 2, self._redis_killed),
-            ("redis", "Redis restarted empty", 1, self._redis_emptied),
-            ("redis", "Redis frozen", 2, self._redis_frozen),
-            ("redis", "Redis full", 1, self._redis_full),
-            ("redis", "Redis demoted", 2, self._redis_demoted),
-            ("redis", "Redis loading", 1, self._redis_loading),
-            ("redis", "SCRIPT FLUSH", 2, self._script_flush),
-            ("redis", "CLIENT KILL", 2, self._client_kill),
+            ("redis", "Redis killed, back with its AOF", 2, self._redis.killed),
+            ("redis", "Redis restarted empty", 1, self._redis.emptied),
+            ("redis", "Redis frozen", 2, self._redis.frozen),
+            ("redis", "Redis full", 1, self._redis.full),
+            ("redis", "Redis demoted", 2, self._redis.demoted),
+            ("redis", "Redis loading", 1, self._redis.loading),
+            ("redis", "SCRIPT FLUSH", 2, self._redis.script_flush),
+            ("redis", "CLIENT KILL", 2, self._redis.client_kill),
         ]
         self._turn = 0
 
@@ -344,69 +328,3 @@ class Faults:
 
     async def _scaler_restarted(self, fault: Fault) -> None:
         await self._restart(self._pick(fault, "scaler", SCALERS))
-
-    # Redis
-
-    async def _redis_killed(self, fault: Fault) -> None:
-        fault.target = "redis"
-        await self._fleet.redis.kill()
-        await self._pause(0.1, 8)
-        await self._redis_started(fault)
-
-    async def _redis_emptied(self, fault: Fault) -> None:
-        fault.target = "redis"
-        await self._fleet.redis.kill()
-        await self._fleet.empty_redis()
-        await self._pause(0.1, 3)
-        await self._redis_started(fault)
-
-    async def _redis_started(self, fault: Fault) -> None:
-        self._fleet.redis.start()
-        fault.back_at = await self._fleet.redis_back()
-
-    async def _redis_frozen(self, fault: Fault) -> None:
-        fault.target = "redis"
-        self._fleet.redis.signal(signal.SIGSTOP)
-        long = self._long and self._rng.random() < 0.2
-        await (self._pause(20, 40) if long else self._pause(0.5, 12))
-        self._fleet.redis.signal(signal.SIGCONT)
-        fault.back_at = await self._fleet.redis_back()
-
-    async def _redis_full(self, fault: Fault) -> None:
-        fault.target = "redis"
-        client: Redis = self._fleet.client
-        await client.config_set("maxmemory", "1mb")
-        await self._pause(1, 4)
-        await client.config_set("maxmemory", "0")
-        fault.back_at = time.time()
-
-    async def _redis_demoted(self, fault: Fault) -> None:
-        """It takes reads and refuses writes, as one that has become a replica."""
-        fault.target = "redis"
-        await self._fleet.client.execute_command("REPLICAOF", "127.0.0.1", "1")
-        await self._pause(0.5, 4)
-        await self._fleet.client.execute_command("REPLICAOF", "NO", "ONE")
-        fault.back_at = time.time()
-
-    async def _redis_loading(self, fault: Fault) -> None:
-        """It is there, and for seconds answers only that it is loading."""
-        fault.target = "redis"
-        member = self._fleet.redis
-        await member.kill()
-        plain = member.command
-        bytes_to_load = sum(path.stat().st_size for path in self._fleet.folder.glob("append*/*"))
-        delay_us = max(1, round(_LOADS_S * 1e6 / (1 + bytes_to_load / _BYTES_A_COMMAND)))
-        slow = ("--loading-process-events-interval-bytes", "1024")
-        member.command = [*plain, "--key-load-delay", str(delay_us), *slow]
-        await self._redis_started(fault)
-        member.command = plain
-
-    async def _script_flush(self, fault: Fault) -> None:
-        fault.target = "redis"
-        await self._fleet.client.script_flush()
-
-    async def _client_kill(self, fault: Fault) -> None:
-        fault.target = "redis"
-        await self._fleet.client.execute_command(
-            "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"
-        )

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from redis.asyncio import Redis
 
 from common.keys import CLASSES, GROUP
-from tests.chaos.faults import KEYS, Fault
+from tests.chaos.faults import KEYS
 from tests.chaos.fleet import Fleet
 from tests.chaos.load import Result
+from tests.chaos.redis_faults import Fault
 from tests.chaos.watch import Watch
 
 FINAL = {"finished", "cancelled", "expired", "dead"}
