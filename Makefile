@@ -34,7 +34,8 @@ fix: $(VENV)/dev.stamp  ## format, and mend what the linter can mend
 
 lock: $(VENV)/dev.stamp  ## resolve the dependencies again, into requirements/
 	for kind in run dev; do \
-	  extras="--extra build"; [ $$kind = run ] || extras="$$extras --extra dev --constraint requirements/run.txt"; \
+	  extras="--extra build --extra bench --extra dashboard --extra tracing"; \
+	  [ $$kind = run ] || extras="$$extras --extra dev --constraint requirements/run.txt"; \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header $$extras \
 	    pyproject.toml --output-file requirements/$$kind.txt || exit 1; \
