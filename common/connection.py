@@ -4,6 +4,7 @@ The only module that imports `redis`. Whatever says that Redis is away becomes `
 everything else is a mistake of ours and passes through.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Self, cast
@@ -19,6 +20,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from common.keys import GROUP
+from common.metrics import REDIS_CALL
 from common.scripts import Arg, Call, Script, load_scripts
 
 _AWAY = (
@@ -56,6 +58,8 @@ class _Outages:
         """Nothing to prepare."""
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None:
+            return
         said = str(error) if isinstance(error, exceptions.ResponseError) else ""
         if isinstance(error, _AWAY) or said.startswith(_SAYS_AWAY) or _is_closed(error):
             raise RedisUnavailable(str(error) or type(error).__name__) from error
@@ -67,6 +71,19 @@ def _is_closed(error: BaseException | None) -> bool:
 
 
 _outages = _Outages()
+
+
+class _Timed(_Outages):
+    """One quick call: an outage as above, else how long it took."""
+
+    def __init__(self, call: str) -> None:
+        self._call = call
+        self._begun_s = time.perf_counter()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            REDIS_CALL[self._call].observe(time.perf_counter() - self._begun_s)
+        super().__exit__(kind, error, trace)
 
 
 class _Packed(RedisConnection):
@@ -95,7 +112,7 @@ class Connection:
 
     async def run(self, call: Call) -> list[Any]:
         """Run one script. Raises RedisUnavailable; the script may have run all the same."""
-        with _outages:
+        with _Timed(call.script.name):
             try:
                 reply = await self._quick.execute_command(
                     "EVALSHA", call.script.sha, *call.arguments
@@ -114,7 +131,7 @@ class Connection:
             return []
         if len(calls) == 1:
             return [await self.run(calls[0])]
-        with _outages:
+        with _Timed("turn"):
             pipeline = self._quick.pipeline(transaction=False)
             sent: set[str] = set()
             for place, call in enumerate(calls):
@@ -139,14 +156,14 @@ class Connection:
 
     async def command(self, *args: Arg) -> Any:
         """One quick command; the reply as redis-py parses it."""
-        with _outages:
+        with _Timed("command"):
             return await self._quick.execute_command(*args)
 
     async def commands(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
         """Quick commands in one round trip."""
         if not commands:
             return []
-        with _outages:
+        with _Timed("commands"):
             pipeline = self._quick.pipeline(transaction=False)
             for args in commands:
                 pipeline.execute_command(*args)

@@ -10,13 +10,10 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
-from prometheus_client import Counter
-
 from common.connection import RedisUnavailable
+from common.metrics import REDIS_OUTAGES
 
 log = logging.getLogger(__name__)
-
-REDIS_OUTAGES = Counter("adasplit_redis_outages_total", "Redis calls that found it away.", ["duty"])
 
 _FIRST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 2.0

@@ -199,9 +199,14 @@ class QueueView:
 
 @dataclass(frozen=True)
 class PoolView:
-    """All that a policy or a page needs to know of a pool at one moment (Redis's clock)."""
+    """All that a policy or a page needs to know of a pool at one moment (Redis's clock).
+
+    `body_bytes`: of the bodies of all unfinished jobs. `dead`: dead-lettered jobs that are kept.
+    """
 
     now_ms: int
     units: tuple[UnitView, ...]
     queues: dict[JobClass, QueueView]
     overrides: dict[str, str]
+    body_bytes: int = 0
+    dead: int = 0

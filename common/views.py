@@ -33,10 +33,12 @@ class Views:
 
     async def pool(self) -> PoolView:
         """The pool now. Queues that nobody made yet count as empty."""
-        heartbeats, overrides, pulse, now = await self._connection.commands(
+        heartbeats, overrides, body_bytes, dead, pulse, now = await self._connection.commands(
             [
                 ["ZRANGE", self.keys.units, 0, -1, "WITHSCORES"],
                 ["HGETALL", self.keys.policy],
+                ["GET", self.keys.bytes],
+                ["XLEN", self.keys.dead],
                 self._pulse(),
                 ["TIME"],
             ]
@@ -49,6 +51,8 @@ class Views:
             units=await self._units(beats, now_ms, judged_ms),
             queues={name: await self.queue(name, now_ms) for name in CLASSES},
             overrides=_texts(overrides),
+            body_bytes=max(0, int(body_bytes or 0)),
+            dead=int(dead),
         )
 
     async def overrides(self) -> dict[str, str]:

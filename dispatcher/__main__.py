@@ -8,6 +8,7 @@ import uvloop
 from pydantic import ValidationError
 
 from common.connection import BadRedisUrl, Connection
+from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging, stop_on_signals
 from dispatcher.service import Service
 from dispatcher.settings import DispatcherSettings
@@ -19,6 +20,7 @@ def main() -> int:
     try:
         settings = DispatcherSettings(**{key: val for key, val in given.items() if val is not None})
         start_logging(settings.log_level)
+        start_metrics("dispatcher")
         connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
         listener = listen(options.host, options.port)
     except ValidationError as error:

@@ -62,7 +62,6 @@ class Caller:
         running = self._running.add(job)
         running.task = self.spawn(self._attempt(running))
         self._metrics.claimed(job.job_class, job.why, job.queue_ms / 1000)
-        self._metrics.running(len(self._running))
         return running
 
     async def _attempt(self, running: RunningJob) -> None:
@@ -75,7 +74,6 @@ class Caller:
             # What ended stays until Redis has heard of it: then the forwarder removes it.
             if not running.ended:
                 self._running.remove(running)
-            self._metrics.running(len(self._running))
 
     async def _until_outcome(self, running: RunningJob) -> None:
         try:
@@ -127,6 +125,7 @@ class Caller:
         body = b"".join([chunk async for chunk in answer.aiter_raw()])
         head = self._head(running.job, answer)
         running.sent = True
+        self._metrics.first_byte(running.job.job_class, running.age_s)
         running.sent_bytes = len(body)
         self._finish(running, "ok", status=answer.status_code, tail=body, answer=(head, body))
 
@@ -137,6 +136,7 @@ class Caller:
             silence.broken(self._settings.between_chunk_timeout_s)
             if not running.sent:
                 running.sent = True
+                self._metrics.first_byte(job.job_class, running.age_s)
                 self._forwarder.put(job, "head", self._head(job, answer))
             self._forwarder.put(job, "chunk", chunk, running.sent_bytes)
             running.sent_bytes += len(chunk)
@@ -183,14 +183,14 @@ class Caller:
         backoff = Backoff()
         while True:
             try:
-                await self._store.requeue(
+                status = await self._store.requeue(
                     self._settings.unit, lease, job.gateway, reason, spared=spared
                 )
             except RedisUnavailable:
                 await asyncio.sleep(backoff.failed())
             else:
                 break
-        self._metrics.requeued("drained" if spared else "unit failed")
+        self._metrics.gave_back(job.job_class, status, "drained" if spared else "unit failed")
         self._forwarder.ask_claim()
 
     def _finish(
@@ -208,6 +208,9 @@ class Caller:
         running.ended = True
         job = running.job
         prompt_tokens, completion_tokens = usage(tail)
+        if outcome == "ok":
+            age_s = running.age_s
+            self._metrics.answered(job.job_class, age_s, prompt_tokens, completion_tokens)
         end = {
             "outcome": outcome,
             "reason": reason,

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from common.connection import RedisUnavailable
-from common.duty import REDIS_OUTAGES, Backoff
+from common.duty import Backoff
+from common.metrics import REDIS_OUTAGES
 from common.models import Claim, ClaimedJob, Finish, Part, PartKind, Relay, Turn
 from common.store import Store
 from dispatcher.metrics import Metrics
@@ -162,7 +163,7 @@ class Forwarder:
         self._number += 1
         ordered = sorted(gathered.items(), key=lambda item: _ORDER[item[0][2]])
         parts = [waiting.part(*key) for key, waiting in ordered]
-        self._metrics.relayed(1, len(parts))
+        self._metrics.relayed(len(parts), sum(len(part.content) for part in parts))
         return Relay(gateway, tuple(parts), self._run, self._number)
 
     def _take_finishes(self) -> list[Finish]:
@@ -181,6 +182,5 @@ class Forwarder:
             self._running.settle(finish.job, finish.attempt)
             if status != "SUPERSEDED":
                 self._metrics.finished(finish.job_class, finish.outcome)
-        self._metrics.running(len(self._running))
         if turn.claim is not None:
             self.claimed(turn.claim)

@@ -1,71 +1,131 @@
 """The metrics of a dispatcher."""
 
+from functools import partial
+
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-_WAITS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+from common.keys import CLASSES
+from common.metrics import SECONDS, Children
+from dispatcher.health import UnitHealth
+from dispatcher.running import RunningJobs
+
+_STEALS = frozenset({"stolen", "borrowed", "starved"})
+_REASONS = ("drained", "unit failed", "lease lapsed", "dispatcher restarted", "claim reply lost")
 
 
 class Metrics:
     """All series of one dispatcher; `pool` and `unit` stand on each."""
 
     def __init__(self, pool: str, unit: str, registry: CollectorRegistry = REGISTRY) -> None:
-        self._here = {"pool": pool, "unit": unit}
-        names = ("pool", "unit")
+        self._here = (pool, unit)
+        self._registry = registry
+        self._claims = self._counter("claims_total", "Calls of the claim script.", "found")
+        self._claimed = self._counter("claimed_jobs_total", "Jobs claimed.", "class", "why")
+        self._steals = self._counter(
+            "steals_total", "Jobs of the other class claimed.", "class", "why"
+        )
+        self._finished = self._counter("finished_jobs_total", "Attempts ended.", "class", "outcome")
+        self._requeued = self._counter("requeued_jobs_total", "Jobs given back.", "reason")
+        self._dead = self._counter("dead_jobs_total", "Jobs dead-lettered here.", "class")
+        self._aborted = self._counter("aborted_jobs_total", "Calls aborted at the unit.", "reason")
+        self._faults = self._counter("unit_faults_total", "Calls that the unit failed.", "fault")
+        self._tokens = self._counter(
+            "tokens_total", "Tokens of answered jobs, as the unit reports them.", "class", "kind"
+        )
+        self._relayed = {
+            thing: self._counter(f"relayed_{thing}_total", text)[()]
+            for thing, text in (
+                ("parts", "Parts of answers sent to gateways."),
+                ("batches", "Batches that they travelled in."),
+                ("bytes", "Bytes of answers in them."),
+            )
+        }
+        self._swept = self._counter("swept_gateways_total", "Dead gateways whose jobs ended.")[()]
+        self._waited = self._histogram("queue_wait", "From submit to claim.")
+        self._first_byte = self._histogram(
+            "unit_first_byte", "From claim to the unit's first byte."
+        )
+        self._called = self._histogram("unit_call", "From claim to the end of the unit's answer.")
+        self._start_at_0()
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"adasplit_{name}", text, (*names, *labels), registry=registry)
+    def _start_at_0(self) -> None:
+        """What alerts look at is there before the first case: growth from nothing is not seen."""
+        for reason in _REASONS:
+            _ = self._requeued[reason]
+        for name in CLASSES:
+            _ = self._dead[name]
+        for found in ("some", "none"):
+            _ = self._claims[found]
 
-        self._claims = counter("claims_total", "Calls of the claim script.", "found")
-        self._claimed = counter("claimed_jobs_total", "Jobs claimed.", "class", "why")
-        self._steals = counter("steals_total", "Jobs of the other class claimed.", "class", "why")
-        self._finished = counter("finished_jobs_total", "Attempts ended.", "class", "outcome")
-        self._requeued = counter("requeued_jobs_total", "Jobs given back.", "reason")
-        self._aborted = counter("aborted_jobs_total", "Calls aborted at the unit.", "reason")
-        self._parts = counter("relayed_parts_total", "Parts of answers sent to gateways.")
-        self._batches = counter("relayed_batches_total", "Batches that they travelled in.")
-        self._faults = counter("unit_faults_total", "Calls that the unit failed.", "fault")
-        self._in_flight = Gauge(
-            "adasplit_running_jobs", "Jobs at the unit now.", names, registry=registry
-        )
-        self._up = Gauge(
-            "adasplit_unit_up", "Whether the unit takes jobs.", names, registry=registry
-        )
-        self._waited = Histogram(
-            "adasplit_queue_wait_seconds",
-            "From submit to claim.",
-            (*names, "class"),
-            buckets=_WAITS_S,
-            registry=registry,
-        )
+    def observe(self, running: RunningJobs, health: UnitHealth) -> None:
+        """Show what runs and how the unit is; both are read when somebody looks."""
+        in_flight = self._gauge("running_jobs", "Jobs at the unit now.", "class")
+        for name in CLASSES:
+            in_flight[name].set_function(partial(running.count, name))
+        up = self._gauge("unit_up", "Whether the unit takes jobs.")
+        up[()].set_function(lambda: health.up)
+        trial = self._gauge("unit_on_trial", "Whether it gets one job at a time, after a fault.")
+        trial[()].set_function(lambda: health.on_trial)
 
     def claim(self, jobs: int) -> None:
-        self._claims.labels(**self._here, found="some" if jobs else "none").inc()
+        self._claims["some" if jobs else "none"].inc()
 
     def claimed(self, job_class: str, why: str, queue_s: float) -> None:
-        labels = {**self._here, "class": job_class}
-        self._claimed.labels(**labels, why=why).inc()
-        self._waited.labels(**labels).observe(queue_s)
-        if why in {"stolen", "borrowed", "starved"}:
-            self._steals.labels(**labels, why=why).inc()
+        self._claimed[job_class, why].inc()
+        self._waited[job_class].observe(queue_s)
+        if why in _STEALS:
+            self._steals[job_class, why].inc()
+
+    def first_byte(self, job_class: str, after_s: float) -> None:
+        self._first_byte[job_class].observe(after_s)
+
+    def answered(self, job_class: str, after_s: float, prompt: int, completion: int) -> None:
+        """A whole answer, so long after its claim, of so many tokens; 0 is not said."""
+        self._called[job_class].observe(after_s)
+        if prompt:
+            self._tokens[job_class, "prompt"].inc(prompt)
+        if completion:
+            self._tokens[job_class, "completion"].inc(completion)
 
     def finished(self, job_class: str, outcome: str) -> None:
-        self._finished.labels(**{**self._here, "class": job_class, "outcome": outcome}).inc()
+        self._finished[job_class, outcome].inc()
 
-    def requeued(self, reason: str) -> None:
-        self._requeued.labels(**self._here, reason=reason).inc()
+    def gave_back(self, job_class: str, status: str, reason: str) -> None:
+        """A requeue, as the script answered it."""
+        if status == "OK":
+            self._requeued[reason].inc()
+        elif status == "DEAD":
+            self._dead[job_class].inc()
 
     def aborted(self, reason: str) -> None:
-        self._aborted.labels(**self._here, reason=reason).inc()
+        self._aborted[reason].inc()
 
-    def relayed(self, batches: int, parts: int) -> None:
-        self._batches.labels(**self._here).inc(batches)
-        self._parts.labels(**self._here).inc(parts)
+    def relayed(self, parts: int, length_bytes: int) -> None:
+        """One batch."""
+        self._relayed["batches"].inc()
+        self._relayed["parts"].inc(parts)
+        self._relayed["bytes"].inc(length_bytes)
 
     def fault(self, fault: str) -> None:
-        self._faults.labels(**self._here, fault=fault).inc()
+        self._faults[fault].inc()
 
-    def running(self, jobs: int) -> None:
-        self._in_flight.labels(**self._here).set(jobs)
+    def swept(self) -> None:
+        self._swept.inc()
 
-    def unit_up(self, *, up: bool) -> None:
-        self._up.labels(**self._here).set(up)
+    def _counter(self, name: str, text: str, *labels: str) -> Children[Counter]:
+        names = ("pool", "unit", *labels)
+        counter = Counter(f"adasplit_{name}", text, names, registry=self._registry)
+        return Children(counter, *self._here)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Children[Gauge]:
+        names = ("pool", "unit", *labels)
+        return Children(
+            Gauge(f"adasplit_{name}", text, names, registry=self._registry), *self._here
+        )
+
+    def _histogram(self, thing: str, text: str) -> Children[Histogram]:
+        histogram = Histogram(
+            f"adasplit_{thing}_seconds", text, ("pool", "unit", "class"),
+            buckets=SECONDS, registry=self._registry,
+        )  # fmt: skip
+        return Children(histogram, *self._here)

@@ -59,6 +59,7 @@ class Reclaimer:
                 await self._store.cancel(job, job_class, gateway, "gateway gone")
                 cancelled += 1
         if await self._store.forget(gateway, dead_only=True):
+            self._metrics.swept()
             log.warning("swept gateway=%s jobs=%d", gateway, cancelled)
 
     async def take_stock(self, reason: str, *, spared: bool) -> None:
@@ -81,6 +82,6 @@ class Reclaimer:
             unit, lease, gateway, reason, spared=spared, lapsed_only=lapsed_only
         )
         log.warning("reclaimed job=%s unit=%s reason=%s status=%s", lease.job, unit, reason, status)
+        self._metrics.gave_back(lease.job_class, status, reason)
         if status == "OK":
-            self._metrics.requeued(reason)
             self._claimer.wake()

@@ -1,10 +1,12 @@
 """The jobs that this dispatcher runs now, each with the task that calls the unit for it."""
 
 import asyncio
+import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from common.keys import JobClass
 from common.models import ClaimedJob
 
 AbortReason = Literal["cancelled", "superseded", "gateway gone", "drained"]
@@ -27,6 +29,11 @@ class RunningJob:
     sent_bytes: int = 0
     ended: bool = False
     abort_reason: AbortReason | None = None
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self.started_s
 
     @property
     def calls(self) -> bool:
@@ -58,6 +65,9 @@ class RunningJobs:
 
     def __contains__(self, job: str) -> bool:
         return job in self._jobs
+
+    def count(self, job_class: JobClass) -> int:
+        return sum(running.job.job_class == job_class for running in self._jobs.values())
 
     def add(self, job: ClaimedJob) -> RunningJob:
         running = RunningJob(job)

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 
 from common.connection import Connection, RedisUnavailable
 from common.duty import run_duty, run_once
+from common.lag import LagMeter
 from common.server import Server, admin_app
 from common.store import Store
 from common.views import Views
@@ -49,6 +50,7 @@ class Service:
         self._metrics = Metrics(settings.pool, unit, registry)
         self._running = RunningJobs()
         self._health = UnitHealth(settings.unit_backoff_longest_s)
+        self._metrics.observe(self._running, self._health)
         self._client = UnitClient(settings)
         self._prober = Prober(self._client, self._health)
         self._forwarder = Forwarder(
@@ -95,6 +97,7 @@ class Service:
         async with asyncio.TaskGroup() as duties:
             self._caller.spawn = duties.create_task
             duties.create_task(admin.serve_until(background))
+            duties.create_task(LagMeter().run(background))
             forwarding = duties.create_task(self._forwarder.run(self._claimer.most))
             renewing = run_duty("renew", self._renewer.step, background, self._settings.renew_s)
             duties.create_task(renewing)
@@ -136,7 +139,6 @@ class Service:
         up = self._health.up
         state = "up" if up else "down"
         log.info("unit %s unit=%s reason=%s", state, self._settings.unit, self._health.reason)
-        self._metrics.unit_up(up=up)
         step = self._come if up else self._leave
         self._caller.spawn(step())
 

@@ -8,6 +8,7 @@ import uvloop
 from pydantic import ValidationError
 
 from common.connection import BadRedisUrl
+from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging
 from gateway.service import serve
 from gateway.settings import GatewaySettings
@@ -25,6 +26,7 @@ def main() -> int:
     except ValidationError as error:
         return _fail(_BAD_SETTINGS, _first(error))
     start_logging(settings.log_level)
+    start_metrics("gateway")
     try:
         tokenizer = load_tokenizer(settings.tokenizer) if settings.tokenizer else None
         listener = listen(settings.host, settings.port, shared=shared)

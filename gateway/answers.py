@@ -44,6 +44,7 @@ class Answers:
     ) -> None:
         """Submit the job and answer its request, whatever becomes of it."""
         job = admitted.job
+        self.metrics.admitted(job.job_class, job.tokens)
         box = self.mailboxes.open(job)
         answer = Answer(self, admitted, box, send, started_s)
         leaving = asyncio.create_task(_watch_client(receive, box))
@@ -72,6 +73,7 @@ class Answer:
         self._started_s = started_s
         self._streaming = False
         self._first_byte = False
+        self._ttft_s = 0.0
         self._last_bytes = b""
 
     async def run(self) -> None:
@@ -132,8 +134,11 @@ class Answer:
         end = self._check_end()
         await self._send_body(self._box.take(), more=False)
         metrics = self._shared.metrics
-        metrics.answered(self._job.job_class, head.status)
-        metrics.completed(self._job.job_class, time.monotonic() - self._started_s)
+        job_class, e2e_s = self._job.job_class, time.monotonic() - self._started_s
+        metrics.answered(job_class, head.status)
+        metrics.completed(job_class, e2e_s)
+        if head.is_stream:
+            metrics.streamed(job_class, e2e_s - self._ttft_s, end.completion_tokens)
         if head.status == 200:  # noqa: PLR2004  # HTTP's own number
             self._shared.counter.learn(self._learnable_bytes, end.prompt_tokens)
 
@@ -141,7 +146,7 @@ class Answer:
         """Raises ApiError when the job ended otherwise than well."""
         end = self._box.end
         if end is None:
-            return End("ok", "", 0)
+            return End("ok", "", 0, 0)
         self.abandoned = ""
         failure = _failure(end)
         if failure:
@@ -152,8 +157,8 @@ class Answer:
         if not self._first_byte:
             self._first_byte = True
             queue_ms = self._box.head.queue_ms if self._box.head else 0
-            ttft_s = time.monotonic() - self._started_s
-            self._shared.metrics.first_byte(self._job.job_class, ttft_s, queue_ms)
+            self._ttft_s = time.monotonic() - self._started_s
+            self._shared.metrics.first_byte(self._job.job_class, self._ttft_s, queue_ms)
         if body:
             self._last_bytes = body[-2:]
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
@@ -173,7 +178,7 @@ class Answer:
 
     async def _fail(self, error: ApiError, abandoned: str) -> None:
         self.abandoned = abandoned
-        self._shared.metrics.answered(self._job.job_class, error.status)
+        self._shared.metrics.failed(self._job.job_class, error)
         if not self._streaming:
             await send_error(self._send, error, self._headers(self._box.head))
             return

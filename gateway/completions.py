@@ -26,7 +26,7 @@ class Completions:
         try:
             admitted = await self._admission.admit(self._route, scope, receive)
         except ApiError as error:
-            self._answers.metrics.answered(None, error.status)
+            self._answers.metrics.failed(None, error)
             await send_error(send, error, [])
         except ClientLeft:
             return

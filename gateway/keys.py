@@ -3,11 +3,11 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import invalid_api_key, send_error
+from gateway.errors import ApiError, invalid_api_key, send_error
 
 OWNER = "adasplit.owner"
 """The scope's entry for the name of the key's holder."""
@@ -58,17 +58,26 @@ class KeyGate:
     layers have nothing to add to them.
     """
 
-    def __init__(self, app: ASGIApp, jobs: Mapping[str, ASGIApp], keys: ApiKeys) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        jobs: Mapping[str, ASGIApp],
+        keys: ApiKeys,
+        refused: Callable[[ApiError], None] = lambda _: None,
+    ) -> None:
         self._app = app
         self._jobs = jobs
         self._keys = keys
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(_GUARDED):
             given = [value for name, value in scope["headers"] if name == b"authorization"]
             owner = self._keys.owner(given[0] if len(given) == 1 else b"")
             if owner is None:
-                await send_error(send, invalid_api_key(), [])
+                error = invalid_api_key()
+                self._refused(error)
+                await send_error(send, error, [])
                 return
             scope[OWNER] = owner
             if scope["method"] == "POST" and scope["path"] in self._jobs:

@@ -34,6 +34,7 @@ class End:
     outcome: Outcome
     reason: str
     prompt_tokens: int
+    completion_tokens: int
 
 
 class Shut(Exception):
@@ -218,4 +219,5 @@ def _end(content: bytes) -> End:
         outcome=fields["outcome"],
         reason=str(fields.get("reason", "")),
         prompt_tokens=int(fields.get("prompt_tokens") or 0),
+        completion_tokens=int(fields.get("completion_tokens") or 0),
     )

@@ -1,16 +1,23 @@
 """What the gateway counts; each application has a registry of its own."""
 
+from collections.abc import Callable
 from functools import partial
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
 from common.keys import CLASSES, JobClass
+from common.metrics import SECONDS, Children
+from gateway.errors import ApiError
 from gateway.mailbox import Mailboxes
 from gateway.tokens import TokenCounter
 from gateway.watcher import Watcher
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_NO_CLASS = "none"
+"""The class of a request that was refused before it had one."""
+
+_TOKENS = (64, 256, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
+_TOKEN_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
 
 
 class Metrics:
@@ -19,19 +26,39 @@ class Metrics:
     def __init__(
         self, pool: str, mailboxes: Mailboxes, watcher: Watcher, counter: TokenCounter
     ) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         self._pool = pool
-        self._requests = Counter(
-            "adasplit_gateway_requests", "Answers by status.", ["pool", "class", "code"],
-            registry=self._registry,
-        )  # fmt: skip
-        self._ttft = self._histogram("ttft", "Until the first byte of a body.")
-        self._e2e = self._histogram("e2e", "Until an answer was complete.")
-        self._queue = self._histogram("queue", "In the queue, before the attempt that answered.")
+        self._requests = self._counter("requests_total", "Answers by status.", "class", "code")
+        self._errors = self._counter(
+            "errors_total", "Answers that are this gateway's own errors.", "class", "reason"
+        )
+        self._resubmitted = self._counter(
+            "resubmitted_jobs_total", "Jobs that Redis had forgotten."
+        )
+        self._prompt = self._histogram(
+            "prompt_tokens", "Tokens of prompts, as counted.", buckets=_TOKENS
+        )
+        self._ttft = self._histogram("ttft_seconds", "Until the first byte of a body.")
+        self._tpot = self._histogram(
+            "tpot_seconds", "For each token after the first, in a stream.", buckets=_TOKEN_SECONDS
+        )
+        self._e2e = self._histogram("e2e_seconds", "Until an answer was complete.")
+        self._queue = self._histogram(
+            "queue_seconds", "In the queue, before the attempt that answered."
+        )
         self._add_gauges(mailboxes, watcher, counter)
+        _ = self._resubmitted[()]
 
     def answered(self, job_class: JobClass | None, code: int) -> None:
-        self._requests.labels(self._pool, job_class or "none", str(code)).inc()
+        self._requests[job_class or _NO_CLASS, str(code)].inc()
+
+    def failed(self, job_class: JobClass | None, error: ApiError) -> None:
+        """An answer that is an error, or ends with one."""
+        self.answered(job_class, error.status)
+        self._errors[job_class or _NO_CLASS, error.code or "malformed"].inc()
+
+    def admitted(self, job_class: JobClass, tokens: int) -> None:
+        self._prompt[job_class].observe(tokens)
 
     def first_byte(self, job_class: JobClass, ttft_s: float, queue_ms: int) -> None:
         self._ttft[job_class].observe(ttft_s)
@@ -40,33 +67,56 @@ class Metrics:
     def completed(self, job_class: JobClass, e2e_s: float) -> None:
         self._e2e[job_class].observe(e2e_s)
 
-    def page(self) -> bytes:
-        return generate_latest(self._registry) + generate_latest(REGISTRY)
+    def streamed(self, job_class: JobClass, after_first_s: float, tokens: int) -> None:
+        """A stream whose unit said how many tokens it had; the first ends the prefill."""
+        if tokens > 1:
+            self._tpot[job_class].observe(after_first_s / (tokens - 1))
 
-    def _histogram(self, thing: str, says: str) -> dict[JobClass, Histogram]:
-        histogram = Histogram(
-            f"adasplit_gateway_{thing}_seconds", says, ["pool", "class"],
-            registry=self._registry, buckets=_SECONDS,
-        )  # fmt: skip
-        # Looked up once: a label look-up costs as much as an observation.
-        return {name: histogram.labels(self._pool, name) for name in CLASSES}
+    def resubmitted(self) -> None:
+        self._resubmitted[()].inc()
+
+    def page(self) -> bytes:
+        return generate_latest(self.registry) + generate_latest(REGISTRY)
 
     def _add_gauges(self, mailboxes: Mailboxes, watcher: Watcher, counter: TokenCounter) -> None:
-        self._gauge("open_requests", "Requests with a job.").labels(self._pool).set_function(
-            lambda: len(mailboxes)
+        show = self._show
+        show("open_requests", "Requests with a job.", lambda: len(mailboxes))
+        show(
+            "unsent_bytes",
+            "Bytes of answers that wait for their clients to read.",
+            lambda: sum(box.unsent_bytes for box in mailboxes),
         )
-        self._gauge("bytes_per_token", "The estimate.").labels(self._pool).set_function(
-            lambda: counter.bytes_per_token
+        show("bytes_per_token", "The estimate.", lambda: counter.bytes_per_token)
+        show("live_units", "Units alive when last seen.", lambda: len(watcher.live_units))
+        show("fresh", "1 while the pool was seen of late.", lambda: watcher.fresh)
+        depth = self._gauge("queue_depth_jobs", "Jobs waiting when last seen.", "class")
+        oldest = self._gauge(
+            "queue_oldest_wait_seconds", "How long the oldest of them had waited.", "class"
         )
-        self._gauge("live_units", "Units alive when last seen.").labels(self._pool).set_function(
-            lambda: len(watcher.live_units)
-        )
-        depth = self._gauge("queue_depth", "Jobs waiting when last seen.", "class")
-        drain = self._gauge("drain_per_second", "Jobs taken by units, of late.", "class")
+        drain = self._gauge("drain_jobs_per_second", "Jobs taken by units, of late.", "class")
         for name in CLASSES:
-            depth.labels(self._pool, name).set_function(partial(watcher.depth, name))
-            drain.labels(self._pool, name).set_function(partial(watcher.per_second, name))
+            depth[name].set_function(partial(watcher.depth, name))
+            oldest[name].set_function(partial(watcher.oldest_s, name))
+            drain[name].set_function(partial(watcher.per_second, name))
 
-    def _gauge(self, thing: str, says: str, *labels: str) -> Gauge:
+    def _show(self, thing: str, says: str, value: Callable[[], float]) -> None:
+        self._gauge(thing, says)[()].set_function(value)
+
+    def _counter(self, thing: str, says: str, *labels: str) -> Children[Counter]:
         name = f"adasplit_gateway_{thing}"
-        return Gauge(name, says, ["pool", *labels], registry=self._registry)
+        counter = Counter(name, says, ("pool", *labels), registry=self.registry)
+        return Children(counter, self._pool)
+
+    def _gauge(self, thing: str, says: str, *labels: str) -> Children[Gauge]:
+        name = f"adasplit_gateway_{thing}"
+        gauge = Gauge(name, says, ("pool", *labels), registry=self.registry)
+        return Children(gauge, self._pool)
+
+    def _histogram(
+        self, thing: str, says: str, buckets: tuple[float, ...] = SECONDS
+    ) -> Children[Histogram]:
+        histogram = Histogram(
+            f"adasplit_gateway_{thing}", says, ("pool", "class"),
+            registry=self.registry, buckets=buckets,
+        )  # fmt: skip
+        return Children(histogram, self._pool)

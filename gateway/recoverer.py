@@ -7,6 +7,7 @@ from common.duty import run_duty
 from common.views import Views
 from gateway.canceller import Canceller
 from gateway.mailbox import Mailbox, Mailboxes
+from gateway.metrics import Metrics
 from gateway.receiver import Receiver
 from gateway.submitter import Submitter
 
@@ -28,6 +29,7 @@ class Recoverer:
         submitter: Submitter,
         canceller: Canceller,
         receiver: Receiver,
+        metrics: Metrics,
         every_s: float,
     ) -> None:
         self._views = views
@@ -35,6 +37,7 @@ class Recoverer:
         self._submitter = submitter
         self._canceller = canceller
         self._receiver = receiver
+        self._metrics = metrics
         self._every_s = every_s
         self._open_before: set[str] = set()
         self._finished_at_read: dict[str, int] = {}
@@ -67,6 +70,7 @@ class Recoverer:
             return
         job = box.job
         submitted = await self._submitter.once(job)
+        self._metrics.resubmitted()
         log.warning("resubmitted job=%s answer=%s", job.id, submitted.status)
         if submitted.status == "full":
             box.shut("forgotten")

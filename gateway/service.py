@@ -11,12 +11,14 @@ import secrets
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from starlette.types import ASGIApp
 from tokenizers import Tokenizer
 
 from common.connection import Connection, RedisUnavailable
+from common.lag import LagMeter
 from common.server import Server, stop_on_signals
 from common.store import Store
 from common.views import Views
@@ -84,12 +86,14 @@ class Gateway:
             self._store, self._canceller, self._watcher, settings.redis_patience_s
         )
         self._evictor = Evictor(self._mailboxes, settings.client_stall_s)
+        self._metrics = Metrics(settings.pool, self._mailboxes, self._watcher, self._counter)
         self._recoverer = Recoverer(
             self._views,
             self._mailboxes,
             self._submitter,
             self._canceller,
             self._receiver,
+            self._metrics,
             settings.recover_s,
         )
 
@@ -124,6 +128,7 @@ class Gateway:
     def _duties(self) -> tuple[Duty, ...]:
         return (
             self._heartbeater,
+            LagMeter(),
             self._watcher,
             self._receiver,
             self._canceller,
@@ -132,21 +137,21 @@ class Gateway:
         )
 
     def _door(self, stop: asyncio.Event) -> KeyGate:
-        metrics = Metrics(self._settings.pool, self._mailboxes, self._watcher, self._counter)
+        answers = Answers(
+            self._mailboxes, self._submitter, self._canceller, self._counter, self._metrics
+        )
         completions = completion_routes(
-            Admission(self._settings, self.id, self._counter, self._watcher),
-            Answers(self._mailboxes, self._submitter, self._canceller, self._counter, metrics),
+            Admission(self._settings, self.id, self._counter, self._watcher), answers
         )
         keys = ApiKeys(self._settings.api_keys.get_secret_value())
-        return KeyGate(self._app(completions, metrics, stop), completions, keys)
+        refused = partial(self._metrics.failed, None)
+        return KeyGate(self._app(completions, stop), completions, keys, refused)
 
-    def _app(
-        self, completions: Mapping[str, ASGIApp], metrics: Metrics, stop: asyncio.Event
-    ) -> ASGIApp:
+    def _app(self, completions: Mapping[str, ASGIApp], stop: asyncio.Event) -> ASGIApp:
         return create_app(
             self._settings,
             completions,
-            metrics,
+            self._metrics,
             self._watcher,
             self._views,
             Jobs(self._store, self._views, self._watcher),

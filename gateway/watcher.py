@@ -69,6 +69,10 @@ class Watcher:
         """Jobs of a class that waited when last seen."""
         return self.view.queues[job_class].depth if self.view else 0
 
+    def oldest_s(self, job_class: JobClass) -> float:
+        """How long the oldest waiting job of a class had waited when last seen; 0 without one."""
+        return (self.view.queues[job_class].oldest_s or 0.0) if self.view else 0.0
+
     def per_second(self, job_class: JobClass) -> float:
         """How many jobs of a class units take in a second, of late."""
         return self._drains[job_class].value or 0.0

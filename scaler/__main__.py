@@ -10,6 +10,7 @@ import uvloop
 from pydantic import ValidationError
 
 from common.connection import BadRedisUrl
+from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging
 from scaler.service import serve
 from scaler.settings import ScalerSettings
@@ -25,6 +26,7 @@ def main() -> int:
     except ValidationError as error:
         return _fail(_BAD_SETTINGS, _first(error))
     start_logging(settings.log_level)
+    start_metrics("scaler")
     try:
         listener = listen(arguments.host, arguments.port)
         uvloop.run(serve(settings, listener, _name()))

@@ -4,12 +4,13 @@ import asyncio
 import logging
 
 from common.duty import run_duty, sleep_or_stop
+from common.keys import CLASSES
 from common.policy import Policy
 from common.store import Store
 from common.views import Views
 from scaler.leader import Leader
 from scaler.live_policy import LivePolicy
-from scaler.metrics import FLIPS, REFUSED, hide, show
+from scaler.metrics import FLIPS, POOL, REFUSED
 from scaler.qhap import Flip, decide
 from scaler.settings import ScalerSettings
 
@@ -29,6 +30,9 @@ class Flipper:
         self._leader = leader
         self._live_policy = LivePolicy(settings, settings.pool)
         self._interval_s = settings.qhap_interval_s
+        for name in CLASSES:
+            # There before the first flip: growth from nothing is not seen.
+            FLIPS.labels(settings.pool, name)
 
     async def run(self, stop: asyncio.Event) -> None:
         async def step() -> None:
@@ -40,11 +44,11 @@ class Flipper:
 
     async def _step(self) -> None:
         if not self._leader.leads:
-            hide()
+            POOL.hide()
             return
         view = await self._views.pool()
-        show(self._pool, view)
         policy = self._live_policy.under(view.overrides)
+        POOL.show(self._pool, view, policy)
         self._interval_s = policy.qhap_interval_s
         flip = decide(view, policy)
         if flip:

@@ -10,6 +10,7 @@ import logging
 import socket
 
 from common.connection import Connection
+from common.lag import LagMeter
 from common.server import Server, admin_app, stop_on_signals
 from common.store import Store
 from common.views import Views
@@ -36,6 +37,7 @@ async def serve(settings: ScalerSettings, listener: socket.socket, scaler: str) 
         log.info("started scaler=%s pool=%s", scaler, settings.pool)
         async with asyncio.TaskGroup() as duties:
             duties.create_task(leader.run(stop))
+            duties.create_task(LagMeter().run(stop))
             duties.create_task(flipper.run(stop))
             duties.create_task(server.serve_until(stop))
     finally:
