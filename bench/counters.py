@@ -1,7 +1,7 @@
 """Reads Prometheus counters before and after a run, to say how much each grew in between."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -94,6 +94,17 @@ def growth(before: Mapping[str, Page | None], after: Mapping[str, Page | None]) 
         for series, value in last.series.items():
             total[series] = total.get(series, 0.0) + _grown(first.series.get(series, 0.0), value)
     return Growth(frozenset(names), total, unread)
+
+
+def total(pages: Iterable[Page | None], name: str) -> float | None:
+    """A counter's value over all pages and labels; None when no page has it, or one is missing."""
+    found = list(pages)
+    known = [page for page in found if page is not None and name in page.names]
+    if not known or None in found:
+        return None
+    return sum(
+        value for page in known for series, value in page.series.items() if series.name == name
+    )
 
 
 def _grown(first: float, last: float) -> float:

@@ -14,8 +14,12 @@ _BUSY_SHARE = 0.85
 
 @dataclass(slots=True)
 class LagMeter:
-    """Samples how late the event loop wakes, and the CPU that this process took."""
+    """Samples how late the event loop wakes, and the CPU that this process took.
 
+    Lags are in seconds of life: at `speed` 10 a loop that is 5 ms late makes a time 50 ms wrong.
+    """
+
+    speed: float = 1.0
     samples_s: list[float] = field(default_factory=list)
     _cpu_start_s: float = field(default_factory=time.process_time)
     _start_s: float = field(default_factory=time.monotonic)
@@ -24,7 +28,7 @@ class LagMeter:
         while not stop.is_set():
             due_s = time.monotonic() + _TICK_S
             await asyncio.sleep(_TICK_S)
-            self.samples_s.append(max(0.0, time.monotonic() - due_s))
+            self.samples_s.append(max(0.0, time.monotonic() - due_s) * self.speed)
 
     def p99_s(self) -> float:
         return percentile(self.samples_s, 99) or 0.0

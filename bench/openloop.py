@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from bench.client import Row
+from bench.rows import Row
 
 Send = Callable[[Row], Awaitable[None]]
 
@@ -15,23 +15,24 @@ class InterruptedRunError(Exception):
 
 
 class RunClock:
-    """Seconds since the start of a run.
+    """Seconds of life since the start of a run, of which `speed` pass in a second here.
 
     Not the event loop's clock: uvloop's counts whole milliseconds and stands still within a turn.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, speed: float = 1.0) -> None:
+        self.speed = speed
         self._start_s = time.monotonic()
 
     def __call__(self) -> float:
-        return time.monotonic() - self._start_s
+        return (time.monotonic() - self._start_s) * self.speed
 
 
 async def drive(
     rows: Sequence[Row],
     send: Send,
     *,
-    clock: Callable[[], float],
+    clock: RunClock,
     stop: asyncio.Event,
     limit: int | None = None,
 ) -> None:
@@ -50,12 +51,12 @@ async def drive(
             row.end("not_sent" if row.sent_s is None else "cancelled", clock())
 
 
-async def _due(at_s: float, clock: Callable[[], float]) -> None:
-    early_s = at_s - clock()
+async def _due(at_s: float, clock: RunClock) -> None:
+    early_s = (at_s - clock()) / clock.speed
     while early_s > 0:
         # uvloop rounds to milliseconds, and may wake up one too early.
         await asyncio.sleep(max(early_s, 0.001))
-        early_s = at_s - clock()
+        early_s = (at_s - clock()) / clock.speed
     # Of requests that are overdue each starts before the next is made.
     await asyncio.sleep(0)
 

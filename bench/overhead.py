@@ -1,4 +1,4 @@
-"""`python -m bench.overhead`: what the way through the gateway adds to one request at a time."""
+"""`adasplit bench overhead`: what the way through the gateway adds to one request at a time."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.client import first_model, open_session
-from bench.command import Out, failures_in_one_line, parsed_url, write_json
+from bench.command import failures_in_one_line, write_json
+from bench.options import Out, parsed_url
 from bench.pairs import Probe, compared, measure
 from bench.prompts import PromptMaker
 from bench.table import number
@@ -112,7 +113,3 @@ def command(
     if out:
         write_json(out, result)
     Console().print(table(result["modes"]))
-
-
-if __name__ == "__main__":
-    typer.run(command)

@@ -37,8 +37,11 @@ class StreamMeter:
             if line.startswith(_FIELD):
                 self._event(line[len(_FIELD) :].strip(), now_s)
 
-    def outcome(self, asked_tokens: int) -> str:
-        """`ok`, or the name of the first thing that was wrong with the whole answer."""
+    def outcome(self, asked_tokens: int, *, exactly: bool = True) -> str:
+        """`ok`, or the name of the first thing that was wrong with the whole answer.
+
+        Unless `exactly`, the answer may also have fewer tokens than asked.
+        """
         if self.fault:
             return self.fault
         if self.finish_reason is None:
@@ -47,7 +50,10 @@ class StreamMeter:
             return "no_done"
         if self.output_tokens is None:
             return "no_usage"
-        return "ok" if self.output_tokens == asked_tokens else "wrong_token_count"
+        whole = self.output_tokens == asked_tokens or (
+            not exactly and self.output_tokens < asked_tokens
+        )
+        return "ok" if whole else "wrong_token_count"
 
     def tpot_s(self) -> float | None:
         """Mean time per output token after the first."""

@@ -1,4 +1,4 @@
-"""Prints the result of a replay for a reader at a terminal."""
+"""Prints the result of a run for a reader at a terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,33 +6,44 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.objectives import in_words
+
+_COUNTS = ("n", "ok", "refused", "errors", "retries")
+_LABELS = {"n": "requests"}
 _TIMES = (
     ("TTFT s", "ttft_s", ("p50", "p90", "p99"), 1.0, 2),
     ("TPOT ms", "tpot_s", ("p50", "p90", "p99"), 1000.0, 1),
     ("worst gap ms", "worst_gap_s", ("p50", "p99"), 1000.0, 0),
     ("E2E s", "e2e_s", ("p50", "p99"), 1.0, 1),
+    ("queue s", "queue_s", ("p50", "p99"), 1.0, 2),
 )
 
 
 def print_result(console: Console, result: Mapping[str, Any]) -> None:
     console.print(summary_table(result["classes"]))
+    if result["objectives"]:
+        console.print(f"objectives: {in_words(result['objectives'])}")
+    if result["speed"] != 1:
+        console.print(f"units {result['speed']:g} times faster than life; times scaled back")
     console.print(f"outcomes: {_counts(result['outcomes'])}")
     console.print(f"answered by: {_counts(result['answered_by'])}")
+    console.print(f"load: {result['workload']['digest'][:12]}")
     if watch := result["watch"]:
         _print_watch(console, watch)
     if counters := result["counters"]:
         _print_counters(console, counters)
-    for warning in result["client"]["warnings"]:
-        console.print(f"the client was the bottleneck: {warning}", style="bold red")
+    if client := result["client"]:
+        _print_client(console, client)
 
 
 def summary_table(classes: Mapping[str, Any]) -> Table:
     """A column per class: so it fits a narrow terminal, however many figures there are."""
-    table = Table(title="Requests that ended ok, timed from when they were due")
+    table = Table(title="Times of requests that ended ok, from when they were due")
     table.add_column("")
     for name in classes:
         table.add_column(name, justify="right")
-    for label, key in (("requests", "n"), ("ok", "ok"), ("errors", "errors")):
+    for key in _COUNTS:
+        label = _LABELS.get(key, key)
         table.add_row(label, *(str(figures[key]) for figures in classes.values()))
     for label, key, ranks, factor, digits in _TIMES:
         for rank in ranks:
@@ -41,12 +52,20 @@ def summary_table(classes: Mapping[str, Any]) -> Table:
             table.add_row(f"{label} {rank}", *cells)
     for label, key, digits in (("req/s", "requests_per_s", 2), ("tok/s", "output_tokens_per_s", 0)):
         table.add_row(label, *(number(figures[key], digits) for figures in classes.values()))
+    if any(figures["goodput"] for figures in classes.values()):
+        _add_goodput(table, classes)
     return table
 
 
 def number(value: float | None, digits: int) -> str:
     """A figure, or a dash for one that was not seen."""
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _add_goodput(table: Table, classes: Mapping[str, Any]) -> None:
+    for label, key, digits in (("goodput", "share", 3), ("goodput req/s", "per_s", 2)):
+        goods = (figures["goodput"] or {} for figures in classes.values())
+        table.add_row(label, *(number(good.get(key), digits) for good in goods))
 
 
 def _times(value: float | None, factor: float) -> float | None:
@@ -72,3 +91,10 @@ def _print_counters(console: Console, counters: Mapping[str, Any]) -> None:
         console.print(f"{name} counted: {number(counters[name], 0)} ({_counts(shares)})")
     if counters["unread"]:
         console.print(f"pages not read: {', '.join(counters['unread'])}", style="red")
+
+
+def _print_client(console: Console, client: Mapping[str, Any]) -> None:
+    late_ms = number(_times(client["send_lag_p99_s"], 1000), 1)
+    console.print(f"the client: p99 {late_ms} ms late, {client['cpu_share']:.0%} of a core")
+    for warning in client["warnings"]:
+        console.print(f"the client was the bottleneck: {warning}", style="bold red")

@@ -1,4 +1,4 @@
-"""Readers of public request logs: when each request came and how many tokens it took."""
+"""Reads request logs: when each request came and how many tokens it took."""
 
 import csv
 import json
@@ -22,30 +22,66 @@ class TraceRow:
     output_tokens: int
 
 
-def read_azure(path: Path) -> Iterator[TraceRow]:
-    """Rows of a CSV with the columns TIMESTAMP, ContextTokens and GeneratedTokens."""
-    with path.open(newline="", encoding="utf-8") as file:
-        yield from _from_first(_parsed(path, _azure_row, enumerate(csv.DictReader(file), start=2)))
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of a CSV, or fields of JSON lines, hold what; `unit` is that of the time."""
+
+    time: str
+    prompt: str
+    output: str
+    unit: str = "s"
 
 
-def read_mooncake(path: Path) -> Iterator[TraceRow]:
-    """Rows of a JSON-lines file with `timestamp` (ms), `input_length` and `output_length`."""
-    with path.open(encoding="utf-8") as file:
-        yield from _from_first(_parsed(path, _mooncake_row, enumerate(file, start=1)))
+AZURE = Columns("TIMESTAMP", "ContextTokens", "GeneratedTokens", "iso")
+"""Azure/AzurePublicDataset, AzureLLMInferenceTrace: CSV."""
+
+MOONCAKE = Columns("timestamp", "input_length", "output_length", "ms")
+"""kvcache-ai/Mooncake, FAST25-release/traces: JSON lines, arrivals in lumps of 3 s."""
 
 
-def _azure_row(fields: Mapping[str, str]) -> TraceRow:
-    at = datetime.fromisoformat(fields["TIMESTAMP"])
+def read_trace(path: Path, columns: Columns) -> Iterator[TraceRow]:
+    """The rows of a CSV with a header, or of JSON lines, in the file's order. Raises TraceError."""
+    when = UNITS[columns.unit]
+
+    def row(fields: Mapping[str, Any]) -> TraceRow:
+        return TraceRow(
+            when(fields[columns.time]),
+            _count(fields[columns.prompt]),
+            _count(fields[columns.output]),
+        )
+
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            start = file.read(1)
+            file.seek(0)
+            if start == "{":
+                lines = _parsed(path, lambda text: row(json.loads(text)), enumerate(file, start=1))
+            else:
+                lines = _parsed(path, row, enumerate(csv.DictReader(file), start=2))
+            yield from _from_first(lines)
+    except (OSError, UnicodeDecodeError) as error:
+        raise TraceError(f"{path} cannot be read: {error}") from error
+
+
+def _iso_s(text: Any) -> float:
+    at = datetime.fromisoformat(text)
     # Only differences count, and in local time a change of the clock would be one.
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return TraceRow(at.timestamp(), int(fields["ContextTokens"]), int(fields["GeneratedTokens"]))
+    return at.timestamp()
 
 
-def _mooncake_row(text: str) -> TraceRow:
-    fields = json.loads(text)
-    return TraceRow(
-        float(fields["timestamp"]) / 1000, int(fields["input_length"]), int(fields["output_length"])
-    )
+UNITS: dict[str, Callable[[Any], float]] = {
+    "s": float,
+    "ms": lambda text: float(text) / 1e3,
+    "us": lambda text: float(text) / 1e6,
+    "iso": _iso_s,
+}
+"""What a time column may be written in."""
+
+
+def _count(text: Any) -> int:
+    # Some logs write whole numbers as 12.0.
+    return round(float(text))
 
 
 def _parsed(

@@ -1,13 +1,11 @@
-"""What arrives when: traces merged into one seeded list, known before the first is sent."""
+"""What arrives when: all sources merged into one list, known before the first is sent."""
 
 import hashlib
-import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-
-from bench.traces import TraceRow
+from typing import Any
 
 
 class Oversize(StrEnum):
@@ -68,50 +66,29 @@ class Workload:
             )
         return sha.hexdigest()
 
-
-def chats(rows: Iterable[TraceRow], *, source: str) -> Iterator[Arrival]:
-    """Every row as it came."""
-    return (_arrival(row, row.at_s, source) for row in rows)
-
-
-def documents(
-    rows: Iterable[TraceRow],
-    *,
-    source: str,
-    min_prompt_tokens: int,
-    thin: float,
-    lump_s: float,
-    seed: int,
-) -> Iterator[Arrival]:
-    """Long prompts only, each kept with probability `thin`, spread evenly over their lump.
-
-    The log writes down arrivals in lumps of `lump_s`, so each is moved later by less than that.
-    """
-    # Both draws are made for every row: a row's fate then depends on nothing but seed and place.
-    dice = random.Random(f"{seed}:{source}")
-    for row in rows:
-        delay_s, kept = dice.random() * lump_s, dice.random() < thin
-        if kept and row.prompt_tokens > min_prompt_tokens:
-            yield _arrival(row, row.at_s + delay_s, source)
+    def described(self) -> dict[str, Any]:
+        """What a result file says about the load."""
+        return {
+            "digest": self.digest(),
+            "requests": len(self.arrivals),
+            "span_s": self.span_s,
+            "sources": self.sources(),
+            "prompt_tokens": sum(one.prompt_tokens for one in self.arrivals),
+            "output_tokens": sum(one.output_tokens for one in self.arrivals),
+            "clamped": self.clamped,
+            "dropped": self.dropped,
+        }
 
 
 def merged(
-    *sources: Iterable[Arrival],
-    window_s: float,
-    time_scale: float,
-    limits: Limits,
-    oversize: Oversize,
+    arrivals: Iterable[Arrival],
+    *,
+    limits: Limits | None = None,
+    oversize: Oversize = Oversize.CLAMP,
 ) -> Workload:
-    """The first `window_s` of trace time of all sources, played `time_scale` times as fast."""
-    within = (one for source in sources for one in source if one.at_s < window_s)
-    ordered = sorted(within, key=lambda one: one.at_s)
-    scaled = (replace(one, at_s=one.at_s / time_scale) for one in ordered)
-    return _fitted(scaled, limits, oversize)
-
-
-def _arrival(row: TraceRow, at_s: float, source: str) -> Arrival:
-    # A prompt or an answer of no tokens cannot be asked for.
-    return Arrival(at_s, max(1, row.prompt_tokens), max(1, row.output_tokens), source)
+    """The arrivals of all sources in order of time, made to fit the unit."""
+    ordered = sorted(arrivals, key=lambda one: one.at_s)
+    return _fitted(ordered, limits or Limits(), oversize)
 
 
 def _fitted(arrivals: Iterable[Arrival], limits: Limits, oversize: Oversize) -> Workload:

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from bench.app import bench_app
 from cli.explain import explain
 from cli.failure import CannotDo
 from cli.status import status
@@ -21,6 +22,7 @@ def _app() -> typer.Typer:
     )
     for command in (up, status, explain):
         app.command()(command)
+    app.add_typer(bench_app(), name="bench")
     app.add_typer(units_app(), name="units")
     return app
 

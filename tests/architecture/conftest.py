@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("bench", "cli", "common", "dispatcher", "gateway", "scaler", "simulator")
-LATER_PACKAGES = ("baseline", "dashboard", "monitor")
+PACKAGES = ("baseline", "bench", "cli", "common", "dispatcher", "gateway", "scaler", "simulator")
+LATER_PACKAGES = ("dashboard", "monitor")
 
 
 def source_files(*suffixes: str, tests: bool = False) -> Iterator[Path]:

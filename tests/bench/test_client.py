@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,9 +11,8 @@ import pytest
 from aiohttp import web
 
 from bench.client import (
+    Asking,
     Client,
-    Order,
-    Row,
     ServerError,
     adasplit_headers,
     base_url,
@@ -20,7 +20,8 @@ from bench.client import (
     open_session,
 )
 from bench.openloop import RunClock, drive
-from bench.prompts import PromptMaker
+from bench.prompts import IdMaker, PromptMaker, Ratio, measured_ratio
+from bench.rows import Order, Row
 
 Serve = Callable[[dict[str, Any]], Awaitable[str]]
 Chat = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -66,10 +67,22 @@ def order(url: str, index: int = 0, **changed: Any) -> Order:
     return Order(index=index, url=url, **(planned | changed))
 
 
-async def sent(url: str, *, timeout_s: float = 20, **changed: Any) -> Row:
+ASKING = Asking("m")
+WORDS = PromptMaker(1).prompt
+
+
+async def sent(
+    url: str,
+    asking: Asking = ASKING,
+    *,
+    timeout_s: float = 20,
+    prompt: Any = WORDS,
+    speed: float = 1.0,
+    **changed: Any,
+) -> Row:
     row = Row(order(url, **changed))
     async with open_session(timeout_s=timeout_s) as session:
-        client = Client(session, model="m", prompt=PromptMaker(1).prompt, clock=RunClock())
+        client = Client(session, asking, prompt=prompt, clock=RunClock(speed), speed=speed)
         await client.send(row)
     return row
 
@@ -105,6 +118,104 @@ async def test_the_request_asks_for_exactly_the_length_of_the_trace(serve: Serve
     assert len(body["messages"][0]["content"].split(" ")) == 300_000
     assert (body["max_tokens"], body["ignore_eos"], body["stream"]) == (2, True, True)
     assert body["stream_options"] == {"include_usage": True}
+
+
+async def test_a_prompt_of_token_ids_asks_for_a_completion(serve: Serve) -> None:
+    bodies = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        bodies.append(await request.json())
+        return await streaming(*WHOLE)(request)
+
+    url = await serve({"/v1/completions": answer})
+    row = await sent(url, prompt=IdMaker(1, 1000, 1010).prompt, prompt_tokens=500)
+    assert row.ok
+    assert len(bodies[0]["prompt"]) == 500
+    assert set(bodies[0]["prompt"]) <= set(range(1000, 1010))
+    assert "messages" not in bodies[0]
+
+
+async def test_an_answer_may_end_early_when_the_length_was_not_forced(serve: Serve) -> None:
+    url = await serve({CHAT: streaming(*WHOLE)})
+    assert (await sent(url, output_tokens=9)).outcome == "wrong_token_count"
+    assert (await sent(url, Asking("m", ignore_eos=False), output_tokens=9)).ok
+    assert (await sent(url, Asking("m", ignore_eos=False), output_tokens=1)).outcome == (
+        "wrong_token_count"
+    )
+
+
+async def test_the_class_is_said_only_when_asked(serve: Serve) -> None:
+    said = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        said.append(request.headers.get("x-adasplit-class"))
+        return await streaming(*WHOLE)(request)
+
+    url = await serve({CHAT: answer})
+    await sent(url, size_class="long")
+    await sent(url, Asking("m", say_class=True), size_class="long")
+    assert said == [None, "long"]
+
+
+class Busy:
+    """Refuses the first requests with a Retry-After, then answers."""
+
+    def __init__(self, refusals: int, *, status: int = 429) -> None:
+        self._left = refusals
+        self._status = status
+        self.asked = 0
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        if self._left == 0:
+            return await streaming(*WHOLE)(request)
+        self._left -= 1
+        error = {"error": {"code": "queue_full"}}
+        return web.json_response(error, status=self._status, headers={"retry-after": "0"})
+
+
+async def test_a_refused_request_is_sent_again_only_when_asked(serve: Serve) -> None:
+    busy = Busy(2)
+    url = await serve({CHAT: busy.answer})
+    row = await sent(url, Asking("m", retries=2))
+    assert (row.outcome, row.retries, busy.asked) == ("ok", 2, 3)
+    once = await sent(await serve({CHAT: Busy(1).answer}))
+    assert (once.outcome, once.retries, once.refused) == ("http_429:queue_full", 0, True)
+
+
+async def test_retries_end_and_a_failure_is_no_refusal(serve: Serve) -> None:
+    busy, broken = Busy(9), Busy(9, status=502)
+    row = await sent(await serve({CHAT: busy.answer}), Asking("m", retries=1))
+    assert (row.retries, busy.asked, row.refused) == (1, 2, True)
+    row = await sent(await serve({CHAT: broken.answer}), Asking("m", retries=3))
+    assert (row.retries, broken.asked, row.refused) == (0, 1, False)
+
+
+async def test_times_are_scaled_back_from_a_faster_life(serve: Serve) -> None:
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await asyncio.get_running_loop().run_in_executor(None, time.sleep, 0.05)
+        return await streaming(*WHOLE, headers={"x-adasplit-queue-ms": "40"})(request)
+
+    row = await sent(await serve({CHAT: slow}), speed=100)
+    assert row.queue_s == 4.0
+    assert row.ttft_s is not None
+    assert row.ttft_s >= 5.0
+
+
+async def test_a_tokenizer_is_measured_from_two_prompts(serve: Serve) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        words = len((await request.json())["messages"][0]["content"].split())
+        return web.json_response({"usage": {"prompt_tokens": words * 2 + 17}})
+
+    async def silent(_request: web.Request) -> web.Response:
+        return web.json_response({"error": {}})
+
+    async with open_session(timeout_s=20) as session:
+        ratio = await measured_ratio(session, await serve({CHAT: answer}), "m")
+        assert ratio == Ratio(2.0, 17.0)
+        assert ratio.words(2017) == 1000
+        assert ratio.words(3) == 1
+        assert await measured_ratio(session, await serve({CHAT: silent}), "m") is None
 
 
 @pytest.mark.parametrize(
@@ -187,7 +298,7 @@ class Meeting:
 async def driven(rows: list[Row], stop: asyncio.Event, limit: int | None = None) -> None:
     async with open_session(timeout_s=20) as session:
         clock = RunClock()
-        client = Client(session, model="m", prompt=PromptMaker(1).prompt, clock=clock)
+        client = Client(session, ASKING, prompt=WORDS, clock=clock)
         await drive(rows, client.send, clock=clock, stop=stop, limit=limit)
 
 

@@ -9,7 +9,8 @@ from aiohttp import web
 from bench.client import open_session
 from bench.counters import Page, Series, growth, read_page, scrape
 from bench.openloop import RunClock
-from bench.watch import Snapshot, Watcher, flips, max_active, max_loads, snapshot
+from bench.timeline import Snapshot, flips, max_active, max_loads, snapshot
+from bench.watch import Watcher
 
 Serve = Callable[[dict[str, Any]], Awaitable[str]]
 LIMITS = {"short": 64, "long": 8}

@@ -5,21 +5,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench.client import Row
+from bench.objectives import Objectives, goodput
+from bench.rows import Row, classes_of
 from bench.stats import spread
 
 ALL = "all"
 
 
-def summarise(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+def summarise(
+    rows: Sequence[Row], objectives: Objectives | None = None
+) -> dict[str, dict[str, Any]]:
     """Figures for `short`, `long` and `all`, in seconds; times only of requests that ended `ok`.
 
     Rates divide by the time from the first intended send to the last end, the same for each class.
     """
     span_s = run_span_s(rows)
-    classes = sorted({row.order.size_class for row in rows}, reverse=True)
-    groups = {name: [row for row in rows if row.order.size_class == name] for name in classes}
-    return {name: _figures(group, span_s) for name, group in {**groups, ALL: rows}.items()}
+    names = classes_of(rows)
+    groups = {name: [row for row in rows if row.order.size_class == name] for name in names}
+    return {
+        name: _figures(group, span_s, objectives or {})
+        for name, group in {**groups, ALL: rows}.items()
+    }
 
 
 def run_span_s(rows: Iterable[Row]) -> float:
@@ -51,29 +57,24 @@ def attempts(rows: Iterable[Row]) -> dict[str, int]:
     return dict(sorted(Counter(row.headers.get("attempt", "unsaid") for row in rows).items()))
 
 
-def flat(row: Row) -> dict[str, Any]:
-    """One row as it stands in a result file."""
-    fields = asdict(row)
-    order, headers = fields.pop("order"), fields.pop("headers")
-    asked = {"asked_prompt_tokens": "prompt_tokens", "asked_output_tokens": "output_tokens"}
-    renamed = {name: order.pop(field) for name, field in asked.items()}
-    said = {f"said_{name.replace('-', '_')}": text for name, text in sorted(headers.items())}
-    return {**order, **renamed, **fields, "ttft_s": row.ttft_s, "e2e_s": row.e2e_s, **said}
-
-
-def _figures(rows: Sequence[Row], span_s: float) -> dict[str, Any]:
+def _figures(rows: Sequence[Row], span_s: float, objectives: Objectives) -> dict[str, Any]:
     ok = [row for row in rows if row.ok]
+    refused = sum(row.refused for row in rows)
+    good = goodput(rows, objectives, span_s)
     return {
         "n": len(rows),
         "ok": len(ok),
-        "errors": len(rows) - len(ok),
+        "refused": refused,
+        "errors": len(rows) - len(ok) - refused,
+        "retries": sum(row.retries for row in rows),
+        "goodput": asdict(good) if good else None,
         "ttft_s": spread(row.ttft_s for row in ok),
         "ttft_from_sent_s": spread(_since_sent(row, row.first_token_s) for row in ok),
         "tpot_s": spread(row.tpot_s for row in ok),
         "worst_gap_s": spread(row.worst_gap_s for row in ok),
         "e2e_s": spread(row.e2e_s for row in ok),
         "e2e_from_sent_s": spread(_since_sent(row, row.end_s) for row in ok),
-        "queue_s": spread(_queue_s(row) for row in ok),
+        "queue_s": spread(row.queue_s for row in ok),
         "requests_per_s": len(ok) / span_s if span_s else None,
         "output_tokens_per_s": sum(row.output_tokens or 0 for row in ok) / span_s
         if span_s
@@ -84,11 +85,3 @@ def _figures(rows: Sequence[Row], span_s: float) -> dict[str, Any]:
 
 def _since_sent(row: Row, at_s: float | None) -> float | None:
     return None if at_s is None or row.sent_s is None else at_s - row.sent_s
-
-
-def _queue_s(row: Row) -> float | None:
-    """What the gateway said the job waited; None when it gave no number."""
-    try:
-        return float(row.headers["queue-ms"]) / 1000
-    except (KeyError, ValueError):
-        return None

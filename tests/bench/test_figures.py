@@ -3,9 +3,10 @@
 import pytest
 from rich.console import Console
 
-from bench.client import Order, Row
+from bench.figures import attempts, class_table, outcomes, per_target, summarise
 from bench.lag import ClientLoad
-from bench.report import attempts, class_table, flat, outcomes, per_target, summarise
+from bench.objectives import in_words, read_objectives
+from bench.rows import Order, Row, as_columns, from_columns
 from bench.stats import percentile, spread
 from bench.table import summary_table
 
@@ -19,7 +20,8 @@ def row(index: int, size_class: str = "short", outcome: str = "ok", *, ttft_s: f
         tpot_s=0.02,
         worst_gap_s=0.1,
         output_tokens=5,
-        headers={"unit": f"unit-{index % 2}", "class": size_class, "queue-ms": "250"},
+        queue_s=0.25,
+        headers={"unit": f"unit-{index % 2}", "class": size_class},
     )
     found.end(outcome, intended_s + ttft_s + 2)
     return found
@@ -98,12 +100,57 @@ def test_outcomes_units_and_classes_are_counted() -> None:
     assert attempts(rows) == {"unsaid": 3}
 
 
-def test_a_flat_row_tells_asked_from_counted() -> None:
-    found = flat(row(3))
-    assert (found["asked_output_tokens"], found["output_tokens"]) == (5, 5)
-    assert (found["asked_prompt_tokens"], found["prompt_tokens"]) == (10, None)
-    assert found["said_queue_ms"] == "250"
-    assert found["ttft_s"] == 1
+def test_rows_come_back_from_a_file_as_they_went_in() -> None:
+    rows = [row(0), row(1, "long", outcome="http_429:queue_full"), row(2, ttft_s=1 / 3)]
+    columns = as_columns(rows)
+    assert columns["class"] == ["short", "long", "short"]
+    assert columns["asked_output_tokens"] == [5, 5, 5]
+    again = from_columns(columns)
+    assert as_columns(again) == columns
+    assert summarise(again)["short"]["n"] == 2
+    assert again[1].refused
+
+
+def test_a_request_is_good_when_it_meets_every_objective_of_its_class() -> None:
+    wanted = read_objectives(["short:ttft=1,tpot=0.1", "long:e2e=5"])
+    rows = [row(0), row(1, ttft_s=1.5), row(2, outcome="no_done"), row(3, "long", ttft_s=2)]
+    classes = summarise(rows, wanted)
+    assert classes["short"]["goodput"] == {"good": 1, "share": pytest.approx(1 / 3), "per_s": 1 / 7}
+    assert classes["long"]["goodput"]["share"] == 1
+    assert classes["all"]["goodput"]["good"] == 2
+
+
+def test_a_class_without_an_objective_has_no_goodput() -> None:
+    classes = summarise([row(0), row(1, "long")], read_objectives(["short:ttft=1"]))
+    assert classes["long"]["goodput"] is None
+    assert classes["all"]["goodput"]["share"] == 1
+
+
+def test_an_answer_of_one_token_cannot_miss_a_time_per_token() -> None:
+    one = row(0)
+    one.tpot_s = None
+    classes = summarise([one], read_objectives(["short:tpot=0.001"]))
+    assert classes["short"]["goodput"]["good"] == 1
+
+
+def test_refusals_are_told_from_errors() -> None:
+    rows = [row(0), row(1, outcome="http_429:queue_full"), row(2, outcome="http_502:unit_failed")]
+    figures = summarise(rows)["short"]
+    assert (figures["ok"], figures["refused"], figures["errors"]) == (1, 1, 1)
+
+
+def test_objectives_are_joined_by_class_and_can_be_read_out() -> None:
+    wanted = read_objectives(["short:ttft=1", "short:tpot=0.1", "long:e2e=60"])
+    assert wanted == {"short": {"ttft_s": 1.0, "tpot_s": 0.1}, "long": {"e2e_s": 60.0}}
+    assert in_words(wanted) == "short: TTFT ≤ 1 s, TPOT ≤ 100 ms; long: E2E ≤ 60 s"
+
+
+@pytest.mark.parametrize(
+    "text", ["ttft=1", "short:", "short:speed=1", "short:ttft=0", "short:ttft"]
+)
+def test_what_is_no_objective_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no"):
+        read_objectives([text])
 
 
 def test_the_table_fits_a_narrow_terminal_and_has_a_dash_for_what_was_not_seen() -> None:

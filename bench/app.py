@@ -1,0 +1,14 @@
+"""`adasplit bench`: the measuring commands."""
+
+import typer
+
+from bench import claims, overhead
+from bench.run import run
+
+
+def bench_app() -> typer.Typer:
+    app = typer.Typer(help="Measure AdaSplit and other OpenAI servers.", no_args_is_help=True)
+    app.command()(run)
+    app.command("overhead")(overhead.command)
+    app.command("claims")(claims.command)
+    return app
