@@ -47,7 +47,7 @@ class Faults:
         self.done: list[Fault] = []
         self._busy: set[str] = set()
         self._free = {"units": 2, "gateways": 1, "scalers": 1, "redis": 1}
-        self._redis = RedisFaults(fleet, rng, self._pause, long=seconds >= _LONG_RUN_S)
+        self._redis = RedisFaults(fleet, rng, self._pause)
         self._kinds: list[_Kind] = [
             ("units", "dispatcher killed, back at once", 3, self._dispatcher_killed),
             ("units", "dispatcher killed, away", 2, self._dispatcher_away),
@@ -77,6 +77,10 @@ class Faults:
             ("redis", "SCRIPT FLUSH", 2, self._redis.script_flush),
             ("redis", "CLIENT KILL", 2, self._redis.client_kill),
         ]
+        if seconds >= _LONG_RUN_S:
+            self._kinds.append(
+                ("redis", "Redis away for a minute", 1, self._redis.away_for_a_minute)
+            )
         self._turn = 0
 
     async def run(self, stop: asyncio.Event) -> None:

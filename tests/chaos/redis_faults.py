@@ -36,18 +36,22 @@ class RedisFaults:
         fleet: Fleet,
         rng: random.Random,
         pause: Callable[[float, float], Awaitable[None]],
-        *,
-        long: bool,
     ) -> None:
         self._fleet = fleet
         self._rng = rng
         self._pause = pause
-        self._long = long
 
     async def killed(self, fault: Fault) -> None:
         fault.target = "redis"
         await self._fleet.redis.kill()
         await self._pause(0.1, 8)
+        await self._started(fault)
+
+    async def away_for_a_minute(self, fault: Fault) -> None:
+        """Longer than any lease, and than a gateway may be silent."""
+        fault.target = "redis"
+        await self._fleet.redis.kill()
+        await self._pause(60, 62)
         await self._started(fault)
 
     async def emptied(self, fault: Fault) -> None:
@@ -64,8 +68,7 @@ class RedisFaults:
     async def frozen(self, fault: Fault) -> None:
         fault.target = "redis"
         self._fleet.redis.signal(signal.SIGSTOP)
-        long = self._long and self._rng.random() < 0.2
-        await (self._pause(20, 40) if long else self._pause(0.5, 12))
+        await self._pause(0.5, 12)
         self._fleet.redis.signal(signal.SIGCONT)
         fault.back_at = await self._fleet.redis_back()
 

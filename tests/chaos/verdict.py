@@ -29,7 +29,9 @@ _UNREAD_S = 2.0
 _REDIS = ("Redis",)
 _GATEWAY = ("gateway killed", "gateway frozen")
 _UNIT = ("unit", "dispatcher killed", "dispatcher frozen", "mid-stream", "sent,", "claimed, dis")
-_LOSES_MEMORY = ("Redis killed", "Redis loading", "Redis restarted empty")
+_LOSES_MEMORY = (
+    "Redis killed", "Redis loading", "Redis restarted empty", "Redis away for a minute",
+)  # fmt: skip
 
 EXCUSES: dict[str, tuple[str, ...]] = {
     "503 redis_unavailable": (*_REDIS, "gateway frozen"),
