@@ -218,7 +218,9 @@ local function take(class, n, why)
     if taken >= n then
       return taken
     end
-    for _, id in ipairs(redis.call('ZRANGE', requeued[class], 0, n - taken - 1)) do
+    local asked = n - taken
+    local again = redis.call('ZRANGE', requeued[class], 0, asked - 1)
+    for _, id in ipairs(again) do
       local entry = redis.call('HGET', job_prefix .. id, 'entry')
       redis.call('ZREM', requeued[class], id)
       depth[class] = depth[class] - 1
@@ -232,15 +234,18 @@ local function take(class, n, why)
     if taken >= n then
       return taken
     end
-    local read = redis.call('XREADGROUP', 'GROUP', 'units', unit_name, 'COUNT', n - taken, 'STREAMS',
-      queues[class], '>')
-    if not read then
-      return taken
-    end
-    for _, item in ipairs(read[1][2]) do
-      depth[class] = depth[class] - 1
-      if hand_out(item[2][2], item[1], class, why) then
-        taken = taken + 1
+    -- As many as were asked for came, and some were ended here: others may wait, before any new one.
+    if #again < asked then
+      local read = redis.call('XREADGROUP', 'GROUP', 'units', unit_name, 'COUNT', n - taken, 'STREAMS',
+        queues[class], '>')
+      if not read then
+        return taken
+      end
+      for _, item in ipairs(read[1][2]) do
+        depth[class] = depth[class] - 1
+        if hand_out(item[2][2], item[1], class, why) then
+          taken = taken + 1
+        end
       end
     end
   end
@@ -316,7 +321,7 @@ if own_before > 0 then
     wait(0)
   end
 elseif role == 'short' then
-  if may_steal and depth.long > 0 and held.short + held.long == 0 then
+  if may_steal and depth.long > 0 and held.short + held.long == 0 and room('long') > 0 then
     if now - idle >= cooldown_ms then
       take('long', 1, 'stolen')
     else

@@ -2,7 +2,7 @@
 -- relay: appends a batch of answer parts, of any number of jobs, to one gateway's reply stream.
 --
 -- Each part is fenced: one whose attempt is not the running one, on this unit, is left out, and its
--- job is named in the reply. The unit counts too: a Redis that lost its last second counts attempts
+-- job is named in the reply, once. The unit counts too: a Redis that lost its last second counts attempts
 -- again from an older number. The stream goes when its gateway has left or was swept as dead: then
 -- nothing is kept.
 -- The parts of one job in one batch have different kinds, so that a batch reads as a map. A caller
@@ -32,6 +32,7 @@ if number ~= '0' then
 end
 
 local superseded = {}
+local named = {}
 local running = {}
 local batch = { reply, 'NOMKSTREAM', '*' }
 for i = 5, #ARGV, 4 do
@@ -41,7 +42,8 @@ for i = 5, #ARGV, 4 do
   if running[name] == nil then
     local seen = redis.call('HMGET', job, 'state', 'attempt', 'unit')
     running[name] = seen[1] == 'running' and seen[2] == attempt and seen[3] == unit_name
-    if not running[name] then
+    if not running[name] and not named[id] then
+      named[id] = true
       superseded[#superseded + 1] = id
     end
   end

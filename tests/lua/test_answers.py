@@ -80,6 +80,13 @@ async def test_a_superseded_attempt_writes_nothing_and_is_named(pool: Pool) -> N
     assert "first_byte_ms" not in await pool.job(first.id)
 
 
+async def test_a_job_of_two_superseded_attempts_is_named_once(pool: Pool) -> None:
+    first, second = await second_attempt(pool, by="a")
+    await pool.finish("a", second)
+    relayed = await relay(pool, part(first), part(second))
+    assert relayed.superseded == (first.id,)
+
+
 async def test_a_superseded_attempt_does_not_hold_back_other_jobs(pool: Pool) -> None:
     first, _ = await second_attempt(pool)
     other = await pool.one("a")

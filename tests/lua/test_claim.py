@@ -130,6 +130,21 @@ async def test_a_requeued_job_past_its_deadline_is_not_handed_out(pool: Pool, cl
     assert await pool.redis("XLEN", pool.keys.queue("short")) == 0
 
 
+async def test_a_new_job_does_not_overtake_a_requeued_one_behind_one_that_is_too_late(
+    pool: Pool, clock: Clock
+) -> None:
+    await pool.unit("a", "b")
+    await pool.submit(timeout_s=1.0)
+    await pool.submit()
+    late, other = (await pool.claim("a")).jobs
+    (new,) = await pool.submit()
+    for job in (late, other):
+        await pool.requeue("a", job)
+    clock.advance(2)
+    assert await pool.take("b", worker_concurrency_limit=1) == [other.id]
+    assert await pool.take("b") == [new]
+
+
 async def test_a_job_whose_gateway_is_gone_is_cancelled(pool: Pool) -> None:
     await pool.unit("a")
     await pool.store.beat("gone")

@@ -28,6 +28,14 @@ async def test_an_idle_short_unit_steals_one_long_job_only(pool: Pool) -> None:
     assert (event["job"], event["role"], event["class"]) == (jobs[0], "short", "long")
 
 
+async def test_no_steal_by_a_claim_that_may_take_nothing(pool: Pool) -> None:
+    await pool.submit("long")
+    await idle_unit(pool)
+    turn = await pool.store.turn("a", claim=True, most=0)
+    assert turn.claim
+    assert turn.claim.jobs == ()
+
+
 async def test_no_steal_while_a_short_job_waits(pool: Pool) -> None:
     await pool.submit("long")
     await idle_unit(pool)
