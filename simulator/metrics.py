@@ -75,14 +75,12 @@ class Metrics:
                 self._ttft.observe(ttft_s / self._speed)
 
     def ended(self, sequence: Sequence, reason: str, now_s: float) -> None:
-        """A sequence finished, or was aborted at any point of its life."""
+        """A sequence finished; one that was aborted does not get here."""
         self._success[reason].inc()
         self._prompt_length.observe(sequence.prompt_tokens)
         self._output_length.observe(sequence.generated_tokens)
         self._longest_output.observe(sequence.generated_tokens)
         self._e2e.observe((now_s - sequence.arrived_s) / self._speed)
-        if sequence.first_token_s < 0:
-            return
         decode_s = sequence.last_token_s - sequence.first_token_s
         prefill_s = sequence.first_token_s - sequence.scheduled_s
         self._queue.observe((sequence.scheduled_s - sequence.arrived_s) / self._speed)
