@@ -4,7 +4,7 @@ Nothing of a client's request goes along but the body: no header, no query.
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -20,12 +20,14 @@ ROUTES = frozenset({"/v1/chat/completions", "/v1/completions"})
 _PROMPT_TOKENS = re.compile(rb'"prompt_tokens":\s*(\d+)')
 _COMPLETION_TOKENS = re.compile(rb'"completion_tokens":\s*(\d+)')
 
-# vLLM's own names; the second of a pair is the older one.
-_REPORTED = {
-    "running": ("vllm:num_requests_running",),
-    "waiting": ("vllm:num_requests_waiting",),
-    "kv_cache_usage": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+# vLLM's own names; the second of a pair is the older one. Several engines of one server hold their
+# requests together, while each has a cache of its own: the fullest counts.
+_REPORTED: dict[str, tuple[Callable[[list[float]], float], tuple[str, ...]]] = {
+    "running": (sum, ("vllm:num_requests_running",)),
+    "waiting": (sum, ("vllm:num_requests_waiting",)),
+    "kv_cache_usage": (max, ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")),
 }
+_REPORTED_NAMES = {name for _, names in _REPORTED.values() for name in names}
 
 # An answer that is not HTTP comes through the transport as aiohttp's own exception.
 _NO_HTTP = (aiohttp.ClientError, HttpProcessingError)
@@ -116,20 +118,26 @@ class UnitClient:
 
 
 def reported(text: str) -> dict[str, float]:
-    """The load in a page of vLLM metrics, summed over engines; an absent metric is absent."""
-    totals: dict[str, float] = {}
+    """The load in a page of vLLM metrics; an absent metric is absent."""
+    # A page has 640 lines, and to parse all of them takes 10 ms, in which no byte is relayed.
+    lines = [line for line in text.splitlines() if _metric_name(line) in _REPORTED_NAMES]
+    values: dict[str, list[float]] = {}
     try:
-        for family in text_string_to_metric_families(text):
+        for family in text_string_to_metric_families("\n".join(lines)):
             for sample in family.samples:
-                totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+                values.setdefault(sample.name, []).append(sample.value)
     except ValueError:
         return {}
     found = {}
-    for name, spellings in _REPORTED.items():
-        values = [totals[spelling] for spelling in spellings if spelling in totals]
-        if values:
-            found[name] = values[0]
+    for name, (together, spellings) in _REPORTED.items():
+        known = [values[spelling] for spelling in spellings if spelling in values]
+        if known:
+            found[name] = together(known[0])
     return found
+
+
+def _metric_name(line: str) -> str:
+    return line.partition("{")[0].partition(" ")[0]
 
 
 def usage(tail: bytes) -> tuple[int, int]:
