@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := baseline bench cli common dispatcher gateway scaler simulator
+PACKAGES := baseline bench cli common dispatcher gateway monitor scaler simulator
 ARGS ?=
 
 .DEFAULT_GOAL := help

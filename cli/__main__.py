@@ -7,6 +7,7 @@ import typer
 from bench.app import bench_app
 from cli.explain import explain
 from cli.failure import CannotDo
+from cli.monitor import monitor_app
 from cli.status import status
 from cli.units import units_app
 from cli.up import up
@@ -23,6 +24,7 @@ def _app() -> typer.Typer:
     for command in (up, status, explain):
         app.command()(command)
     app.add_typer(bench_app(), name="bench")
+    app.add_typer(monitor_app(), name="monitor")
     app.add_typer(units_app(), name="units")
     return app
 

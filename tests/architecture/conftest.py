@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("baseline", "bench", "cli", "common", "dispatcher", "gateway", "scaler", "simulator")
-LATER_PACKAGES = ("dashboard", "monitor")
+PACKAGES = (
+    *("baseline", "bench", "cli", "common", "dispatcher", "gateway", "monitor", "scaler"),
+    "simulator",
+)
+LATER_PACKAGES = ("dashboard",)
 
 
 def source_files(*suffixes: str, tests: bool = False) -> Iterator[Path]:

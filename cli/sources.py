@@ -1,0 +1,33 @@
+"""Where the commands that only look get the pool's state: from a gateway, or from Redis itself."""
+
+from typing import Any
+
+import httpx
+
+from cli.failure import CannotDo
+from cli.reading import read
+from cli.settings import CliSettings
+from common.state import state_of
+
+_TIMEOUT_S = 5.0
+
+
+async def state_from_gateway(url: str, settings: CliSettings) -> Any:
+    """What `/v1/state` says. Raises CannotDo."""
+    key = settings.api_key
+    headers = {"authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    try:
+        async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
+            answer = await client.get(f"{url}/v1/state", headers=headers)
+            answer.raise_for_status()
+            return answer.json()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise CannotDo(f"no state from the gateway at {url}: {error}") from None
+    except ValueError:
+        raise CannotDo(f"what answers at {url} is no gateway") from None
+
+
+async def state_from_redis(settings: CliSettings) -> dict[str, Any]:
+    """The same, of the Redis of these settings. Raises CannotDo."""
+    view = await read(settings, lambda views: views.pool())
+    return state_of(settings.pool, view, settings.under(view.overrides))
