@@ -7,6 +7,8 @@ from common.keys import JobClass
 class Fifo:
     """Late binding without classes: the head waits until some unit has a slot for it."""
 
+    keeps_slots = True
+
     def queue_of(self, _job_class: JobClass) -> str:
         return "shared"
 

@@ -7,6 +7,8 @@ from common.keys import JobClass
 class LeastInFlight:
     """What a balancer set to least connections does: a document counts as much as a chat."""
 
+    keeps_slots = False
+
     def queue_of(self, job_class: JobClass) -> str:
         return job_class
 

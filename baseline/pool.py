@@ -66,6 +66,11 @@ class Pool:
 class Policy(Protocol):
     """Where jobs wait and where they go; pure: the same pool and job give the same answer."""
 
+    @property
+    def keeps_slots(self) -> bool:
+        """Whether a job waits for a free slot; else it goes on at once, however full a unit is."""
+        ...
+
     def queue_of(self, job_class: JobClass) -> str:
         """The queue in which a job of this class waits. Only the head of a queue is decided on."""
         ...

@@ -7,6 +7,8 @@ from common.keys import JobClass
 class RoundRobin:
     """What a plain load balancer does: jobs queue inside the units."""
 
+    keeps_slots = False
+
     def queue_of(self, job_class: JobClass) -> str:
         return job_class
 

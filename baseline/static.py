@@ -9,6 +9,8 @@ from common.keys import JobClass
 class Static:
     """The first `short` units are for short jobs, the others for long ones."""
 
+    keeps_slots = True
+
     def __init__(self, units: Sequence[str], short: int) -> None:
         if not 0 < short < len(units):
             raise ValueError(

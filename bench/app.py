@@ -3,12 +3,16 @@
 import typer
 
 from bench import claims, overhead
+from bench.compare import compare
+from bench.report import report
 from bench.run import run
 
 
 def bench_app() -> typer.Typer:
     app = typer.Typer(help="Measure AdaSplit and other OpenAI servers.", no_args_is_help=True)
     app.command()(run)
+    app.command()(compare)
+    app.command()(report)
     app.command("overhead")(overhead.command)
     app.command("claims")(claims.command)
     return app

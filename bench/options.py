@@ -37,6 +37,15 @@ MaxPromptTokens = Annotated[
     typer.Option(min=1, help="Longest prompt, beside what /v1/models gives for the model."),
 ]
 HowOversize = Annotated[Oversize, typer.Option(help="What to do with longer prompts.")]
+Retries = Annotated[
+    int, typer.Option(min=0, help="Send a refused request again, after its Retry-After.")
+]
+Speed = Annotated[
+    float,
+    typer.Option(
+        min=0.01, help="How many times faster than life units run; times are scaled back."
+    ),
+]
 TimeoutS = Annotated[float, typer.Option(min=1, help="Longest wait for one answer.")]
 
 

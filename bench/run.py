@@ -73,9 +73,7 @@ def run(
     say_class: Annotated[
         bool, typer.Option("--say-class", help="Send the class as x-adasplit-class.")
     ] = False,
-    retries: Annotated[
-        int, typer.Option(min=0, help="Send a refused request again, after its Retry-After.")
-    ] = 0,
+    retries: options.Retries = 0,
     timeout_s: options.TimeoutS = 600,
     limit_concurrency: Annotated[
         int | None,
@@ -91,12 +89,7 @@ def run(
         list[str] | None,
         typer.Option(help="A /metrics page to read before and after; repeatable."),
     ] = None,
-    speed: Annotated[
-        float,
-        typer.Option(
-            min=0.01, help="How many times faster than life the units run; times are scaled back."
-        ),
-    ] = 1,
+    speed: options.Speed = 1,
     out: options.Out = None,
 ) -> None:
     """Send requests when they are due and report TTFT, TPOT, gaps, E2E and goodput per class."""

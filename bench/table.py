@@ -36,6 +36,16 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
         _print_client(console, client)
 
 
+def in_a_line(result: Mapping[str, Any]) -> str:
+    """A whole run in one line, for a list of several."""
+    parts = [_counts(result["outcomes"])]
+    for name, figures in result["classes"].items():
+        if good := figures["goodput"]:
+            parts.append(f"goodput {name} {number(good['share'], 3)}")
+    parts += [f"the client was the bottleneck: {one}" for one in result["client"]["warnings"]]
+    return "; ".join(parts)
+
+
 def summary_table(classes: Mapping[str, Any]) -> Table:
     """A column per class: so it fits a narrow terminal, however many figures there are."""
     table = Table(title="Times of requests that ended ok, from when they were due")
