@@ -80,6 +80,8 @@ class Calls:
             "body": job.body,
         }
         fields: list[Arg] = ["owner", job.owner, "route", job.route, "stream", int(job.stream)]
+        if job.traceparent:
+            fields += ["traceparent", job.traceparent]
         return self._call("submit", keys, args, fields)
 
     def beat(self, gateway: str) -> Call:

@@ -21,7 +21,10 @@ PartKind = Literal["head", "chunk", "end"]
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job as a gateway submits it; `body` goes to the unit as it is."""
+    """A job as a gateway submits it; `body` goes to the unit as it is.
+
+    `traceparent`: the span of its request in W3C's form; empty when nobody traces.
+    """
 
     id: str
     job_class: JobClass
@@ -32,6 +35,7 @@ class NewJob:
     body: bytes
     owner: str = ""
     timeout_s: float = 600.0
+    traceparent: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,10 @@ class Submitted:
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """A job in the hands of a unit, for one attempt; times are Redis's clock."""
+    """A job in the hands of a unit, for one attempt; times are Redis's clock.
+
+    `queued_ms`: when it was submitted or last requeued. `traceparent`: as in `NewJob`.
+    """
 
     id: str
     job_class: JobClass
@@ -62,6 +69,8 @@ class ClaimedJob:
     route: str
     stream: bool
     body: bytes = field(repr=False)
+    queued_ms: int = 0
+    traceparent: str = ""
 
     @property
     def queue_ms(self) -> int:

@@ -31,6 +31,9 @@ class Settings(Policy, BaseSettings):
     """How long a quick Redis call may take before it counts as an outage."""
     pool: str = Field(default="default", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     """The units that serve one model and share queues."""
+    trace_endpoint: str = Field(default="", pattern=r"^(https?://[^/\s]+\S*)?$")
+    """Base URL of an OpenTelemetry collector that takes OTLP over HTTP, such as
+    `http://127.0.0.1:4318`; not set: no traces."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
 

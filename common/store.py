@@ -240,7 +240,10 @@ class Store:
 
 
 def _claimed_job(reply: list[Any]) -> ClaimedJob:
-    job, job_class, attempt, why, submitted, now, deadline, gateway, route, stream, body = reply
+    job, job_class, attempt, why, submitted, now, deadline, gateway, route, stream, body, *more = (
+        reply
+    )
+    queued, traceparent = more
     return ClaimedJob(
         id=_text(job),
         job_class=cast("JobClass", _text(job_class)),
@@ -253,6 +256,8 @@ def _claimed_job(reply: list[Any]) -> ClaimedJob:
         route=_text(route),
         stream=stream == b"1",
         body=body,
+        queued_ms=int(queued),
+        traceparent=_text(traceparent),
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from common.connection import BadRedisUrl, Connection
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging, stop_on_signals
+from common.traced import NoTracing, start_tracing
 from dispatcher.service import Service
 from dispatcher.settings import DispatcherSettings
 
@@ -22,20 +23,23 @@ def main() -> int:
         start_logging(settings.log_level)
         start_metrics("dispatcher")
         connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
+        tracing = start_tracing(settings, "dispatcher", unit=settings.unit)
         listener = listen(options.host, options.port)
     except ValidationError as error:
         first = error.errors()[0]
         print(f"dispatcher: setting {_name(first['loc'])}: {first['msg']}", file=sys.stderr)
         return 2
-    except (BadRedisUrl, PortTaken) as error:
+    except (BadRedisUrl, PortTaken, NoTracing) as error:
         print(f"dispatcher: {error}", file=sys.stderr)
         return 1
 
     async def run() -> None:
         stop = asyncio.Event()
         stop_on_signals(stop)
-        await Service(settings, connection).run(stop, listener)
+        await Service(settings, connection, tracing=tracing).run(stop, listener)
         await connection.aclose()
+        if tracing:
+            await asyncio.to_thread(tracing.close)
 
     uvloop.run(run())
     return 0

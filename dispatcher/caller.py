@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import orjson
@@ -19,7 +19,11 @@ from dispatcher.metrics import Metrics
 from dispatcher.running import RunningJob, RunningJobs
 from dispatcher.settings import DispatcherSettings
 from dispatcher.silence import Silence
+from dispatcher.traces import SpannedTrace
 from dispatcher.unit_client import UnitClient, UnitFault, content_type, usage
+
+if TYPE_CHECKING:
+    from common.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +49,7 @@ class Caller:
         health: UnitHealth,
         metrics: Metrics,
         settings: DispatcherSettings,
+        tracing: "Tracing | None" = None,
     ) -> None:
         self.spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = asyncio.create_task
         self._client = client
@@ -54,12 +59,15 @@ class Caller:
         self._health = health
         self._metrics = metrics
         self._settings = settings
+        self._tracing = tracing
 
     def start(self, job: ClaimedJob) -> RunningJob:
         """Run an attempt in a task of its own, which the running jobs keep."""
         if job.id in self._running:
             self._forwarder.drop(job)
         running = self._running.add(job)
+        if self._tracing and job.traceparent:
+            running.trace = SpannedTrace(self._tracing, job, self._settings.unit)
         running.task = self.spawn(self._attempt(running))
         self._metrics.claimed(job.job_class, job.why, job.queue_ms / 1000)
         return running
@@ -93,8 +101,12 @@ class Caller:
         try:
             async with asyncio.timeout((job.deadline_ms - job.claimed_ms) / 1000):
                 await self._call(running)
+        except UnitFault as fault:
+            running.trace.call_over(fault.kind)
+            raise
         finally:
             running.calling = False
+            running.trace.call_over()
 
     async def _call(self, running: RunningJob) -> None:
         job = running.job
@@ -112,7 +124,9 @@ class Caller:
 
     async def _answered(self, running: RunningJob, silence: Silence) -> None:
         job = running.job
-        async with self._client.post(job.route, job.body, job.id) as answer:
+        traceparent = running.trace.called()
+        async with self._client.post(job.route, job.body, job.id, traceparent) as answer:
+            running.trace.answered(answer.status_code)
             if answer.status_code == _TOO_MANY or answer.status_code >= _SERVER_ERROR:
                 raise UnitFault("status", f"the unit said {answer.status_code}")
             self._health.answered()
@@ -137,6 +151,7 @@ class Caller:
             if not running.sent:
                 running.sent = True
                 self._metrics.first_byte(job.job_class, running.age_s)
+                running.trace.first_byte()
                 self._forwarder.put(job, "head", self._head(job, answer))
             self._forwarder.put(job, "chunk", chunk, running.sent_bytes)
             running.sent_bytes += len(chunk)
@@ -165,6 +180,7 @@ class Caller:
         if running.sent:
             self._finish(running, "failed", reason=str(fault))
         else:
+            running.trace.over("requeued", str(fault))
             await self.give_back(running.job, str(fault), spared=False)
 
     async def _aborted(self, running: RunningJob) -> None:
@@ -175,7 +191,10 @@ class Caller:
         elif reason == "drained" and running.sent:
             self._finish(running, "failed", reason="the dispatcher stopped")
         elif reason == "drained":
+            running.trace.over("requeued", "the dispatcher stopped")
             await self.give_back(job, "the dispatcher stopped", spared=True)
+        else:
+            running.trace.over("superseded")
 
     async def give_back(self, job: ClaimedJob, reason: str, *, spared: bool) -> None:
         """Requeue an attempt that has sent nothing; asks until Redis answers."""
@@ -206,6 +225,7 @@ class Caller:
         if running.ended:
             return
         running.ended = True
+        running.trace.over(outcome, reason)
         job = running.job
         prompt_tokens, completion_tokens = usage(tail)
         if outcome == "ok":

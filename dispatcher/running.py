@@ -8,6 +8,7 @@ from typing import Literal
 
 from common.keys import JobClass
 from common.models import ClaimedJob
+from dispatcher.traces import UNTRACED, AttemptTrace
 
 AbortReason = Literal["cancelled", "superseded", "gateway gone", "drained"]
 
@@ -30,6 +31,7 @@ class RunningJob:
     ended: bool = False
     abort_reason: AbortReason | None = None
     started_s: float = field(default_factory=time.monotonic)
+    trace: AttemptTrace = UNTRACED
 
     @property
     def age_s(self) -> float:

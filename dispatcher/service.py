@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.applications import Starlette
@@ -28,6 +29,9 @@ from dispatcher.running import RunningJobs
 from dispatcher.settings import DispatcherSettings
 from dispatcher.unit_client import UnitClient
 
+if TYPE_CHECKING:
+    from common.tracing import Tracing
+
 log = logging.getLogger(__name__)
 
 _RECLAIM_EVERY_S = 1.0
@@ -42,6 +46,7 @@ class Service:
         settings: DispatcherSettings,
         connection: Connection,
         registry: CollectorRegistry = REGISTRY,
+        tracing: "Tracing | None" = None,
     ) -> None:
         unit = settings.unit
         self._settings = settings
@@ -64,6 +69,7 @@ class Service:
             self._health,
             self._metrics,
             settings,
+            tracing,
         )
         self._claimer = Claimer(
             self._forwarder, self._caller, self._health, self._metrics, settings.claim_poll_s

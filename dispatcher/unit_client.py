@@ -1,6 +1,7 @@
 """Calls to the unit: two routes of OpenAI's API, and what tells its health and load.
 
-Nothing of a client's request goes along but the body: no header, no query.
+Nothing of a client's request goes along but the body: no header, no query. While requests are
+traced the gateway's own `traceparent` does, of which a client chooses at most the trace's id.
 """
 
 import re
@@ -62,16 +63,21 @@ class UnitClient:
         self._timeout = httpx.Timeout(None, connect=settings.connect_timeout_s).as_dict()
 
     @asynccontextmanager
-    async def post(self, route: str, body: bytes, job: str) -> AsyncIterator[httpx.Response]:
+    async def post(
+        self, route: str, body: bytes, job: str, traceparent: str = ""
+    ) -> AsyncIterator[httpx.Response]:
         """Post a job's body. Raises UnitFault when the connection fails, also inside the answer."""
         if route not in ROUTES:
             raise ValueError(f"not a route of a unit: {route}")
         # Straight to the transport: the client's redirects, cookies and authentication have no use
         # here, and cost as much as the call itself.
+        headers = self._headers | {"x-request-id": job}
+        if traceparent:
+            headers["traceparent"] = traceparent
         request = httpx.Request(
             "POST",
             self._urls[route],
-            headers=self._headers | {"x-request-id": job},
+            headers=headers,
             content=body,
             extensions={"timeout": self._timeout},
         )

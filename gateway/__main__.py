@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from common.connection import BadRedisUrl
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging
+from common.traced import NoTracing
 from gateway.service import serve
 from gateway.settings import GatewaySettings
 from gateway.tokens import BadTokenizer, load_tokenizer
@@ -33,7 +34,7 @@ def main() -> int:
         uvloop.run(serve(settings, listener, tokenizer))
     except BadRedisUrl as error:
         return _fail(_BAD_SETTINGS, str(error))
-    except (PortTaken, BadTokenizer) as error:
+    except (PortTaken, BadTokenizer, NoTracing) as error:
         return _fail(_CANNOT_START, str(error))
     return 0
 

@@ -16,6 +16,9 @@ from gateway.settings import GatewaySettings
 from gateway.tokens import TokenCounter, learnable_bytes
 from gateway.watcher import Watcher
 
+TRACEPARENT = "adasplit.traceparent"
+"""The scope's entry for the span of a request that is traced."""
+
 _HEADERS = {
     CLASS_HEADER.encode(): CLASS_HEADER,
     TIMEOUT_HEADER.encode(): TIMEOUT_HEADER,
@@ -67,6 +70,7 @@ class Admission:
             body=body,
             owner=scope.get(OWNER, ""),
             timeout_s=timeout_s,
+            traceparent=scope.get(TRACEPARENT, ""),
         )
         return Admitted(job, learnable_bytes(request.prompt))
 

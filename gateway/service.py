@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.types import ASGIApp
 from tokenizers import Tokenizer
@@ -21,6 +21,7 @@ from common.connection import Connection, RedisUnavailable
 from common.lag import LagMeter
 from common.server import Server, stop_on_signals
 from common.store import Store
+from common.traced import start_tracing
 from common.views import Views
 from gateway.admission import Admission
 from gateway.answers import Answers
@@ -39,7 +40,11 @@ from gateway.recoverer import Recoverer
 from gateway.settings import GatewaySettings
 from gateway.submitter import Submitter
 from gateway.tokens import TokenCounter
+from gateway.traced import Traced
 from gateway.watcher import Watcher
+
+if TYPE_CHECKING:
+    from common.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +59,13 @@ async def serve(
     stop = asyncio.Event()
     stop_on_signals(stop)
     connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
+    tracing = start_tracing(settings, "gateway")
     try:
-        await Gateway(settings, connection, tokenizer).run(listener, stop)
+        await Gateway(settings, connection, tokenizer, tracing).run(listener, stop)
     finally:
         await connection.aclose()
+        if tracing:
+            await asyncio.to_thread(tracing.close)
 
 
 class Duty(Protocol):
@@ -70,10 +78,15 @@ class Gateway:
     """One gateway: its parts, wired."""
 
     def __init__(
-        self, settings: GatewaySettings, connection: Connection, tokenizer: Tokenizer | None
+        self,
+        settings: GatewaySettings,
+        connection: Connection,
+        tokenizer: Tokenizer | None,
+        tracing: "Tracing | None" = None,
     ) -> None:
         self.id = f"gw-{secrets.token_hex(6)}"
         self._settings = settings
+        self._tracing = tracing
         self._store = Store(connection, settings)
         self._views = Views(connection, settings)
         self._counter = TokenCounter(settings.bytes_per_token, tokenizer)
@@ -143,6 +156,10 @@ class Gateway:
         completions = completion_routes(
             Admission(self._settings, self.id, self._counter, self._watcher), answers
         )
+        if self._tracing:
+            completions = {
+                route: Traced(app, route, self._tracing) for route, app in completions.items()
+            }
         keys = ApiKeys(self._settings.api_keys.get_secret_value())
         refused = partial(self._metrics.failed, None)
         return KeyGate(self._app(completions, stop), completions, keys, refused)

@@ -15,6 +15,7 @@
 -- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept most limit limit_short limit_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s
 -- RETURNS: OK role wait_ms job ... | DRAINING | NOGROUP
 --          job is: id class attempt why submitted_ms now_ms deadline_ms gateway route stream body
+--          queued_ms traceparent; queued_ms is when it was submitted or last requeued
 --          why is: own, requeued, stolen, borrowed or starved; wait_ms is -1 when there is nothing to wait for
 local queue_short, queue_long, requeued_short, requeued_long, role, active, leases, idle_since, hungry_short,
   hungry_long, woken_short, woken_long, units, unit, gateways, pulse, bytes, policy, events, job_prefix,
@@ -178,7 +179,7 @@ end
 local function hand_out(id, entry, class, why)
   local job = job_prefix .. id
   local seen = redis.call('HMGET', job, 'state', 'entry', 'deadline_ms', 'gateway', 'submitted_ms', 'attempt',
-    'route', 'stream', 'body', 'unit')
+    'route', 'stream', 'body', 'unit', 'queued_ms', 'traceparent')
   if seen[1] == 'running' and seen[2] == entry then
     -- The group was made anew and gives out entries that a unit already holds.
     redis.call('XCLAIM', queues[class], 'units', seen[10], 0, entry, 'JUSTID')
@@ -206,7 +207,8 @@ local function hand_out(id, entry, class, why)
   redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event',
     (class == role or why == 'requeued') and 'claimed' or 'stolen', 'job', id, 'class', class, 'unit', unit_name,
     'attempt', attempt, 'role', role, 'why', why, 'at_ms', now)
-  jobs[#jobs + 1] = { id, class, attempt, why, seen[5], now, seen[3], seen[4], seen[7], seen[8], seen[9] }
+  jobs[#jobs + 1] = { id, class, attempt, why, seen[5], now, seen[3], seen[4], seen[7], seen[8], seen[9],
+    seen[11] or seen[5], seen[12] or '' }
   return true
 end
 

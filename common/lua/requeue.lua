@@ -93,7 +93,7 @@ if outcome then
   return { string.upper(outcome) }
 end
 
-redis.call('HSET', job, 'state', 'queued', 'reason', reason)
+redis.call('HSET', job, 'state', 'queued', 'reason', reason, 'queued_ms', now)
 redis.call('XCLAIM', queue, 'units', 'requeued', 0, seen[3], 'JUSTID')
 redis.call('ZADD', requeued, seen[4], job_id)
 note(lapsed_only == '1' and 'reclaimed' or 'requeued')

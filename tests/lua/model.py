@@ -139,9 +139,9 @@ class Model(State):
         unit.leases[job.id] = self.now_ms + LEASE_MS
         unit.idle_ms = None
         assert given.attempt == job.attempt
-        told = (row[1], int(row[4]), int(row[5]), int(row[6]), row[7], len(row[10]))
+        told = (row[1], int(row[4]), int(row[5]), int(row[6]), row[7], len(row[10]), int(row[11]))
         asked = (job.job_class, job.submitted_ms, self.now_ms, job.deadline_ms, job.gateway)
-        assert told == (*asked, job.body_bytes)
+        assert told == (*asked, job.body_bytes, job.queued_ms or job.submitted_ms)
         is_own = job.job_class == unit.role or given.why == "requeued"
         self.note("claimed" if is_own else "stolen", job.id)
         self.attempts.append(Attempt(job.id, job.job_class, job.attempt, name, job.gateway))
@@ -222,7 +222,7 @@ class Model(State):
             self.end(job, "dead")
         else:
             assert reply == ["OK"]
-            job.state = "queued"
+            job.state, job.queued_ms = "queued", self.now_ms
             self.again[job.job_class].append(job.id)
             self.note("reclaimed" if reclaimed else "requeued", job.id)
 

@@ -27,6 +27,7 @@ class Job:
     unit: str = ""
     cancel_as: str = ""
     outcome: str = ""
+    queued_ms: int = 0
 
 
 @dataclass

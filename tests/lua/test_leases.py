@@ -262,3 +262,15 @@ async def test_depth_is_what_is_submitted_and_not_claimed(pool: Pool) -> None:
     assert await pool.depth() == 5
     await pool.claim("b")
     assert await pool.depth() == 0
+
+
+async def test_a_requeued_job_knows_since_when_it_waits_again(pool: Pool, clock: Clock) -> None:
+    await pool.unit("a")
+    first = await pool.one("a", traceparent="00-ab-cd-01")
+    assert (first.queued_ms, first.traceparent) == (first.submitted_ms, "00-ab-cd-01")
+    clock.advance(3)
+    await pool.requeue("a", first)
+    clock.advance(2)
+    (second,) = (await pool.claim("a")).jobs
+    assert second.queued_ms == first.submitted_ms + 3000
+    assert (second.submitted_ms, second.traceparent) == (first.submitted_ms, first.traceparent)
