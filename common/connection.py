@@ -1,27 +1,22 @@
 """The connections to Redis: one client for quick calls, one for blocking reads, scripts on both.
 
-The only module that imports `redis`. Whatever says that Redis is away becomes `RedisUnavailable`;
-everything else is a mistake of ours and passes through.
+Only this module and `clients` import `redis`. Whatever says that Redis is away becomes
+`RedisUnavailable`; everything else is a mistake of ours and passes through.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
-from urllib.parse import unquote, urlsplit
 
-import hiredis
 from redis import exceptions
-from redis.asyncio import Connection as RedisConnection
-from redis.asyncio import Redis
-from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
+from redis.asyncio.cluster import RedisCluster
 
+from common.clients import BadRedisUrl, close_client, make_client
 from common.keys import GROUP
 from common.metrics import REDIS_CALL
 from common.scripts import Arg, Call, Script, load_scripts
+
+__all__ = ["LONGEST_BLOCK_S", "BadRedisUrl", "Connection", "RedisUnavailable"]
 
 _AWAY = (
     exceptions.ConnectionError,
@@ -31,8 +26,12 @@ _AWAY = (
     exceptions.ClusterDownError,
     exceptions.MasterDownError,
     exceptions.TryAgainError,
+    # A cluster's slots are on the move, or nobody serves them for now.
+    exceptions.ClusterError,
+    exceptions.SlotNotCoveredError,
     OSError,
 )
+_MOVES = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError)
 
 
 LONGEST_BLOCK_S = 5.0
@@ -42,13 +41,12 @@ LONGEST_BLOCK_S = 5.0
 _SAYS_AWAY = ("MISCONF", "BUSY ", "UNBLOCKED", "NOREPLICAS")
 """First words of answers that redis-py has no class for: disk full, a slow script, failing over."""
 
+_CLUSTER_AWAY = ("Redis Cluster cannot be connected", "All slots", "startup_nodes could not agree")
+"""What redis-py says of a cluster that is away, by the class that also says our own mistakes."""
+
 
 class RedisUnavailable(Exception):
     """Redis is away, loading, read-only or full: the same call may work later."""
-
-
-class BadRedisUrl(ValueError):
-    """A Redis URL of no known form."""
 
 
 class _Outages:
@@ -60,12 +58,15 @@ class _Outages:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is None:
             return
-        said = str(error) if isinstance(error, exceptions.ResponseError) else ""
-        if isinstance(error, _AWAY) or said.startswith(_SAYS_AWAY) or _is_closed(error):
+        if isinstance(error, _AWAY) or _says_away(error):
             raise RedisUnavailable(str(error) or type(error).__name__) from error
 
 
-def _is_closed(error: BaseException | None) -> bool:
+def _says_away(error: BaseException) -> bool:
+    if isinstance(error, exceptions.ResponseError):
+        return str(error).startswith(_SAYS_AWAY)
+    if isinstance(error, exceptions.RedisClusterException):
+        return str(error).startswith(_CLUSTER_AWAY)
     # uvloop's word for a connection that the other side closed before the first write on it.
     return isinstance(error, RuntimeError) and "the handler is closed" in str(error)
 
@@ -86,14 +87,6 @@ class _Timed(_Outages):
         super().__exit__(kind, error, trace)
 
 
-class _Packed(RedisConnection):
-    """A connection whose commands are packed in C: redis-py does so only in its synchronous one."""
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        # redis-py writes some commands as two words in one.
-        return [hiredis.pack_command((*args[0].split(" "), *args[1:]))]
-
-
 class Connection:
     """Two clients of one Redis, and the scripts that run there."""
 
@@ -104,11 +97,12 @@ class Connection:
         self._blocking = blocking
         self.scripts = scripts or load_scripts()
         self._known: set[str] = set()
+        self._clustered = isinstance(quick, RedisCluster)
 
     @classmethod
     def from_url(cls, url: str, timeout_s: float = 5.0) -> Self:
         """Connect lazily. Raises BadRedisUrl when the URL has no known form."""
-        return cls(_client(url, timeout_s), _client(url, timeout_s + LONGEST_BLOCK_S))
+        return cls(make_client(url, timeout_s), make_client(url, timeout_s + LONGEST_BLOCK_S))
 
     async def run(self, call: Call) -> list[Any]:
         """Run one script. Raises RedisUnavailable; the script may have run all the same."""
@@ -141,9 +135,26 @@ class Connection:
                 else:
                     pipeline.execute_command("EVALSHA", call.script.sha, *call.arguments)
                 sent.add(call.script.sha)
-            replies = await pipeline.execute(raise_on_error=False)
+            replies = await self._in_order(pipeline)
         self._known |= sent
         return [await self._settle(call, reply) for call, reply in zip(calls, replies, strict=True)]
+
+    async def _in_order(self, pipeline: Any) -> list[Any]:
+        """The replies of a pipeline, all of them in the order of the calls, or RedisUnavailable.
+
+        A cluster's client would send again, one by one, what met a slot on the move: a call that it
+        gives up would let those behind it run first.
+        """
+        if not self._clustered:
+            return cast("list[Any]", await pipeline.execute(raise_on_error=False))
+        replies = await pipeline.execute(raise_on_error=False, allow_redirections=False)
+        moves = [reply for reply in replies if isinstance(reply, _MOVES)]
+        for move in moves:
+            if isinstance(move, exceptions.MovedError):
+                await self._quick.nodes_manager.move_slot(move)
+        if moves:
+            raise RedisUnavailable(f"the pool's slot moves: {moves[0]}")
+        return cast("list[Any]", replies)
 
     async def _settle(self, call: Call, reply: Any) -> list[Any]:
         if isinstance(reply, exceptions.NoScriptError):
@@ -160,15 +171,28 @@ class Connection:
             return await self._quick.execute_command(*args)
 
     async def commands(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
-        """Quick commands in one round trip."""
+        """Quick commands in one round trip; a TIME among them is that of the others' server."""
         if not commands:
             return []
         with _Timed("commands"):
             pipeline = self._quick.pipeline(transaction=False)
             for args in commands:
-                pipeline.execute_command(*args)
+                to = await self._server_of(str(commands[0][1])) if args[0] == "TIME" else {}
+                pipeline.execute_command(*args, **to)
             replies: list[Any] = await pipeline.execute()
             return replies
+
+    async def time(self, key: str) -> Any:
+        """The clock of the server that holds a key."""
+        with _Timed("command"):
+            return await self._quick.execute_command("TIME", **await self._server_of(key))
+
+    async def _server_of(self, key: str) -> dict[str, Any]:
+        """Where a command without a key is to go; a cluster has as many clocks as servers."""
+        if not self._clustered:
+            return {}
+        await self._quick.initialize()
+        return {"target_nodes": self._quick.get_node_from_key(key)}
 
     async def block(self, *args: Arg) -> Any:
         """One blocking read of at most `LONGEST_BLOCK_S`; it takes a connection of its own."""
@@ -202,74 +226,5 @@ class Connection:
                     raise
 
     async def aclose(self) -> None:
-        await self._quick.aclose()
-        await self._blocking.aclose()
-
-
-def _client(url: str, timeout_s: float) -> Any:
-    options: dict[str, Any] = {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s,
-        "socket_keepalive": True,
-        # One lost reply must not run a script twice: who calls decides what may be repeated.
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-        # Who calls bounds how many calls there are at a time; the pool is not to refuse one.
-        "max_connections": 10_000,
-    }
-    makers: dict[str, Callable[..., Any]] = {
-        "redis": partial(Redis.from_url, connection_class=_Packed),
-        "rediss": Redis.from_url,
-        "unix": Redis.from_url,
-        "redis+sentinel": _sentinel_client,
-        "redis+cluster": _cluster_client,
-    }
-    make = makers.get(url.partition("://")[0])
-    if make is None:
-        raise BadRedisUrl(f"not a Redis URL: {_without_password(url)}")
-    try:
-        return make(url, **options)
-    except BadRedisUrl:
-        raise
-    except ValueError:
-        # What the parser says may quote a part of the password.
-        raise BadRedisUrl(f"not a Redis URL: {_without_password(url)}") from None
-
-
-def _sentinel_client(url: str, **options: Any) -> Any:
-    parts = urlsplit(url)
-    service, _, database = parts.path.strip("/").partition("/")
-    if not service:
-        raise BadRedisUrl(
-            "redis+sentinel:// names the service: redis+sentinel://host:26379/mymaster"
-        )
-    settings: dict[str, Any] = options | _credentials(url) | {"db": int(database or 0)}
-    sentinel: Any = Sentinel(_addresses(parts.netloc, 26379), **options)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-    return sentinel.master_for(service, **settings)
-
-
-def _cluster_client(url: str, **options: Any) -> Any:
-    nodes = [ClusterNode(host, port) for host, port in _addresses(urlsplit(url).netloc, 6379)]
-    settings: dict[str, Any] = options | _credentials(url)
-    return RedisCluster(startup_nodes=nodes, **settings)
-
-
-def _addresses(netloc: str, default_port: int) -> list[tuple[str, int]]:
-    hosts = netloc.rpartition("@")[2].split(",")
-    pairs = [host.rpartition(":") if ":" in host else (host, "", "") for host in hosts]
-    if not all(host for host, _, _ in pairs):
-        raise BadRedisUrl("a Redis URL names its hosts: host:port,host:port")
-    return [(host, int(port or default_port)) for host, _, port in pairs]
-
-
-def _credentials(url: str) -> dict[str, str]:
-    user, _, password = urlsplit(url).netloc.rpartition("@")[0].partition(":")
-    given = {"username": unquote(user), "password": unquote(password)}
-    return {name: value for name, value in given.items() if value}
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return "it names no scheme"
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+        await close_client(self._quick)
+        await close_client(self._blocking)

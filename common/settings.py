@@ -26,7 +26,7 @@ class Settings(Policy, BaseSettings):
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     """`redis://`, `rediss://` or `unix://`; `redis+sentinel://host:port,…/service/db`;
-    `redis+cluster://host:port,…`."""
+    `redis+cluster://host:port,…`; the last two with `rediss` for TLS."""
     redis_timeout_s: float = Field(default=5.0, gt=0)
     """How long a quick Redis call may take before it counts as an outage."""
     pool: str = Field(default="default", pattern=r"^[A-Za-z0-9_.-]{1,64}$")

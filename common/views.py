@@ -203,7 +203,7 @@ class Views:
 
     async def now_ms(self) -> int:
         """Redis's clock."""
-        return _ms(await self._connection.command("TIME"))
+        return _ms(await self._connection.time(self.keys.units))
 
     async def _leases(self, jobs: list[str]) -> list[tuple[Lease, str]]:
         replies = await self._connection.commands(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,37 @@ from common.connection import Connection
 from common.settings import Settings
 from common.views import Views
 from tests.cli.conftest import Up, end, start_up
+from tests.e2e.redis_sets import cluster, sentinel_set
 
 
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    one = start_up(
-        tmp_path_factory.mktemp("system"),
-        *("--units", "2", "--gateways", "2"),
-        ADASPLIT_WORKER_CONCURRENCY_LIMIT="4",
-    )
-    try:
-        one.wait_ready()
-        yield one
-    finally:
-        end(one)
+@contextmanager
+def redis_of(kind: str, folder: Path) -> Iterator[list[str]]:
+    """The options of `adasplit up` that name a Redis of a kind; the embedded one needs none."""
+    if kind == "embedded":
+        yield []
+    elif kind == "cluster":
+        with cluster(folder) as masters:
+            yield ["--redis-url", masters.url]
+    else:
+        with sentinel_set(folder) as watched:
+            yield ["--redis-url", watched.url]
+
+
+@pytest.fixture(scope="module", params=["embedded", "cluster", "sentinel"])
+def system(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Up]:
+    with redis_of(request.param, tmp_path_factory.mktemp("redis")) as named:
+        one = start_up(
+            tmp_path_factory.mktemp("system"),
+            *("--units", "2", "--gateways", "2", *named),
+            ADASPLIT_WORKER_CONCURRENCY_LIMIT="4",
+        )
+        try:
+            one.wait_ready()
+            yield one
+        finally:
+            end(one)
 
 
 @pytest.fixture

@@ -4,7 +4,12 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-from redis.exceptions import ResponseError
+from redis.exceptions import (
+    ClusterError,
+    RedisClusterException,
+    ResponseError,
+    SlotNotCoveredError,
+)
 
 from common.connection import Connection, RedisUnavailable
 from common.models import Part, Relay
@@ -202,3 +207,23 @@ async def test_a_transport_that_closed_before_the_first_write_is_an_outage() -> 
     connection = Connection(Raising(RuntimeError("a mistake of ours")), None)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         await connection.command("PING")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClusterError("TTL exhausted."),
+        SlotNotCoveredError('Slot "1" not covered by the cluster.'),
+        RedisClusterException("Redis Cluster cannot be connected. Please provide at least one"),
+        RedisClusterException("All slots are not covered after query all startup_nodes."),
+    ],
+)
+async def test_a_cluster_that_cannot_serve_is_an_outage(error: Exception) -> None:
+    with pytest.raises(RedisUnavailable):
+        await Connection(Raising(error), None).command("PING")
+
+
+async def test_a_mistake_that_a_clusters_client_finds_is_no_outage() -> None:
+    mistake = RedisClusterException("No way to dispatch this command to Redis Cluster.")
+    with pytest.raises(RedisClusterException):
+        await Connection(Raising(mistake), None).command("PING")

@@ -87,3 +87,39 @@ def test_a_url_of_no_known_form_is_refused_without_its_password(url: str) -> Non
     assert "slash" not in str(raised.value)
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+
+def test_dead_sentinels_are_passed_over_without_trying_them_again() -> None:
+    for client in clients("redis+sentinel://one,two/mymaster", 1.5):
+        for sentinel in client.connection_pool.sentinel_manager.sentinels:
+            options = sentinel.connection_pool.connection_kwargs
+            assert options["retry"]._retries == 0
+            assert options["socket_connect_timeout"] <= 1.5 + LONGEST_BLOCK_S
+
+
+def test_sentinels_have_a_password_of_their_own_or_none() -> None:
+    query = "?sentinel_username=watcher&sentinel_password=other%3F"
+    (client, _) = clients("redis+sentinel://me:secret@one/mymaster" + query)
+    pool = client.connection_pool
+    assert pool.connection_kwargs["username"] == "me"
+    (sentinel,) = pool.sentinel_manager.sentinels
+    asked = sentinel.connection_pool.connection_kwargs
+    assert (asked["username"], asked["password"]) == ("watcher", "other?")
+    (client, _) = clients("redis+sentinel://me:secret@one/mymaster")
+    (sentinel,) = client.connection_pool.sentinel_manager.sentinels
+    assert sentinel.connection_pool.connection_kwargs.get("password") is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://:secret@one/mymaster?ssl_ca_certs=ca.pem",
+        "redis+sentinel://:secret@one/mymaster?password=secret",
+        "redis+cluster://:secret@one?db=1",
+        "rediss+cluster://:secret@one?ssl=secret",
+    ],
+)
+def test_what_a_url_asks_for_and_cannot_have_is_refused(url: str) -> None:
+    with pytest.raises(BadRedisUrl) as raised:
+        Connection.from_url(url)
+    assert "secret" not in str(raised.value)
