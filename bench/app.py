@@ -4,6 +4,7 @@ import typer
 
 from bench import claims, overhead
 from bench.compare import compare
+from bench.knee import knee
 from bench.report import report
 from bench.run import run
 
@@ -13,6 +14,7 @@ def bench_app() -> typer.Typer:
     app.command()(run)
     app.command()(compare)
     app.command()(report)
+    app.command()(knee)
     app.command("overhead")(overhead.command)
     app.command("claims")(claims.command)
     return app
