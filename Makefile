@@ -3,12 +3,13 @@
 
 PYTHON ?= python3
 VENV := .venv
+VLLM_VENV := .venv-vllm
 BIN := $(VENV)/bin
 PACKAGES := baseline bench cli common dispatcher gateway monitor scaler simulator
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos check fix lock clean
+.PHONY: help up test test-vllm chaos check fix lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -21,6 +22,9 @@ test: $(VENV)/dev.stamp  ## run the tests; ARGS="-k claim" selects some
 
 chaos: $(VENV)/dev.stamp  ## hurt a fleet of real processes; ARGS="--seed 1 --seconds 300"
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+test-vllm: $(VENV)/dev.stamp $(VLLM_VENV)/run.stamp  ## drive two real vLLM servers on this machine's CPU; 3.5 GB
+	VLLM_PYTHON=$(CURDIR)/$(VLLM_VENV)/bin/python $(BIN)/python -m pytest tests/vllm $(ARGS)
 
 check: $(VENV)/dev.stamp  ## format, lint, strict types, import contracts
 	$(BIN)/ruff format --check .
@@ -42,7 +46,7 @@ lock: $(VENV)/dev.stamp  ## resolve the dependencies again, into requirements/
 	done
 
 clean:  ## remove the environment and the caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 $(VENV)/bin/python:
 	@requirements/make-venv $(PYTHON) $(VENV)
@@ -54,4 +58,11 @@ $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Apart from ours, for its dependencies are many and others; no package in it is one of ours.
+$(VLLM_VENV)/run.stamp: requirements/vllm.txt
+	@requirements/make-venv $(PYTHON) $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet torch==2.13.0
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps -r requirements/vllm.txt
 	@touch $@

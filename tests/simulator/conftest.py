@@ -23,6 +23,18 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
+def summed(page: str, name: str, **labels: str) -> float:
+    """The sum of the samples of that name which carry these labels."""
+    found = [
+        sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+    assert found, f"no sample of {name} with {labels}"
+    return sum(found)
+
+
 @dataclasses.dataclass(frozen=True)
 class RunningUnit:
     """A simulator process that answers at `url`."""
@@ -43,15 +55,7 @@ class RunningUnit:
 
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples of that name which carry these labels."""
-        text = (await self.get("/metrics")).text
-        found = [
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        ]
-        assert found, f"no sample of {name} with {labels}"
-        return sum(found)
+        return summed((await self.get("/metrics")).text, name, **labels)
 
     async def until_metric(self, wanted: float, name: str, **labels: str) -> None:
         async def holds() -> bool:
