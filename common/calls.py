@@ -53,7 +53,7 @@ class Calls:
         keys = {
             "queue": self.keys.queue(job.job_class),
             "queue_other": self.keys.queue(other),
-            "requeued": self.keys.requeued(job.job_class),
+            "lane": self.keys.lane(f"{job.job_class}:{job.owner}"),
             "job": self.keys.job(job.id),
             "bytes": self.keys.bytes,
             "gateways": self.keys.gateways,
@@ -67,6 +67,7 @@ class Calls:
             "events": self.keys.events,
             "wake_prefix": self.keys.wake(""),
         }
+        keys |= self._order_keys(job.job_class)
         depths = {"short": policy.max_queue_depth_short, "long": policy.max_queue_depth_long}
         args: dict[str, Arg] = {
             "job_id": job.id,
@@ -77,9 +78,13 @@ class Calls:
             "max_queue_depth": depths[job.job_class],
             "max_queue_bytes": policy.max_queue_bytes,
             "tokens": job.tokens,
+            "owner": job.owner,
+            "weight": job.weight,
+            "priority": job.priority,
+            "priority_step_ms": ms(self._settings.priority_step_s),
             "body": job.body,
         }
-        fields: list[Arg] = ["owner", job.owner, "route", job.route, "stream", int(job.stream)]
+        fields: list[Arg] = ["route", job.route, "stream", int(job.stream)]
         if job.traceparent:
             fields += ["traceparent", job.traceparent]
         return self._call("submit", keys, args, fields)
@@ -101,13 +106,14 @@ class Calls:
     ) -> Call:
         keys = {
             "queue": self.keys.queue(job_class),
-            "requeued": self.keys.requeued(job_class),
             "job": self.keys.job(job),
             "bytes": self.keys.bytes,
             "reply": self.keys.reply(gateway),
             "events": self.keys.events,
+            "lane_prefix": self.keys.lane(""),
             "wake_prefix": self.keys.wake(""),
         }
+        keys |= self._order_keys(job_class)
         args: dict[str, Arg] = {
             "job_id": job,
             "ttl_ms": ms(self._settings.job_ttl_s),
@@ -233,7 +239,11 @@ class Calls:
     def _claim(self, unit: str, policy: Policy, most: int | str) -> Call:
         keys = self.queue_keys() | self._waiting_keys()
         keys |= self._unit_keys(unit, "role", "active", "leases", "idle_since", "unit")
-        keys |= {f"requeued_{name}": self.keys.requeued(name) for name in CLASSES}
+        keys |= {
+            f"{kind}_{name}": key
+            for name in CLASSES
+            for kind, key in self._order_keys(name).items()
+        }
         keys |= {
             "units": self.keys.units,
             "gateways": self.keys.gateways,
@@ -242,6 +252,7 @@ class Calls:
             "policy": self.keys.policy,
             "events": self.keys.events,
             "job_prefix": self.keys.job(""),
+            "lane_prefix": self.keys.lane(""),
             "reply_prefix": self.keys.reply(""),
             "wake_prefix": self.keys.wake(""),
         }
@@ -260,8 +271,25 @@ class Calls:
         }
         return self._call("claim", keys, args)
 
+    def order(self, job_class: JobClass, page: int) -> Call:
+        keys = self._order_keys(job_class) | {
+            "queue": self.keys.queue(job_class),
+            "job_prefix": self.keys.job(""),
+            "lane_prefix": self.keys.lane(""),
+        }
+        args: dict[str, Arg] = {
+            "class": job_class,
+            "page": page,
+            "priority_step_ms": ms(self._settings.priority_step_s),
+        }
+        return self._call("order", keys, args)
+
     def queue_keys(self) -> dict[str, str]:
         return {f"queue_{name}": self.keys.queue(name) for name in CLASSES}
+
+    def _order_keys(self, job_class: JobClass) -> dict[str, str]:
+        kinds = ("requeued", "waiting", "due", "spent", "virtual")
+        return {kind: getattr(self.keys, kind)(job_class) for kind in kinds}
 
     def _waiting_keys(self) -> dict[str, str]:
         hungry = {f"hungry_{name}": self.keys.hungry(name) for name in CLASSES}

@@ -17,6 +17,16 @@ GROUP = "units"
 """The one consumer group of both queues; a consumer is a unit's name, or `requeued`."""
 
 
+COST = 100_000
+"""What a job costs its owner in virtual time, at weight 1; the scripts have the same number."""
+
+
+def place_of(entry: str, priority: str = "0") -> str:
+    """An entry's place in its lane, as the scripts write it."""
+    ms, _, sequence = entry.partition("-")
+    return f"{ms}-{sequence:0>10}" + (f":{priority}" if priority != "0" else "")
+
+
 def other_class(job_class: JobClass) -> JobClass:
     return "long" if job_class == "short" else "short"
 
@@ -38,6 +48,30 @@ class Keys:
     def requeued(self, job_class: JobClass) -> str:
         """ZSET, gone when empty: job -> submitted (ms); pending entries that wait again."""
         return f"{self.prefix}:requeued:{job_class}"
+
+    def waiting(self, job_class: JobClass) -> str:
+        """ZSET, gone when empty: place -> submitted (ms); jobs that were never claimed.
+
+        A place is an entry's id, padded so that places sort as entries do, and the job's priority
+        when it has one.
+        """
+        return f"{self.prefix}:waiting:{job_class}"
+
+    def lane(self, lane: str) -> str:
+        """ZSET, gone when empty: places by submit time and priority; a lane is `class:owner`."""
+        return f"{self.prefix}:lane:{lane}"
+
+    def due(self, job_class: JobClass) -> str:
+        """ZSET, gone when empty: owner with waiting jobs -> virtual time of its turn."""
+        return f"{self.prefix}:due:{job_class}"
+
+    def spent(self, job_class: JobClass) -> str:
+        """ZSET, gone when nobody waits: idle owner -> virtual time up to which it had its share."""
+        return f"{self.prefix}:spent:{job_class}"
+
+    def virtual(self, job_class: JobClass) -> str:
+        """STRING, gone when nobody waits: the virtual time."""
+        return f"{self.prefix}:virtual:{job_class}"
 
     def job(self, job: str) -> str:
         """HASH, TTL: all that is known of a job."""

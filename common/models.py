@@ -23,6 +23,7 @@ PartKind = Literal["head", "chunk", "end"]
 class NewJob:
     """A job as a gateway submits it; `body` goes to the unit as it is.
 
+    `weight` is its owner's, from 1 on; `priority` as in vLLM: what is lower goes first.
     `traceparent`: the span of its request in W3C's form; empty when nobody traces.
     """
 
@@ -36,6 +37,8 @@ class NewJob:
     owner: str = ""
     timeout_s: float = 600.0
     traceparent: str = ""
+    weight: int = 1
+    priority: int = 0
 
 
 @dataclass(frozen=True)

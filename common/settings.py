@@ -51,6 +51,8 @@ class Settings(Policy, BaseSettings):
     """How long a job can be read after its outcome."""
     request_timeout_s: float = Field(default=600.0, gt=0)
     """From submit to outcome, unless the request says otherwise."""
+    priority_step_s: float = Field(default=30.0, gt=0)
+    """Waiting that a step of priority is worth, among the jobs of one API key."""
     max_attempts: int = Field(default=3, ge=1)
     """Attempts after which a job is dead-lettered."""
     events_kept: int = Field(default=20_000, ge=100)

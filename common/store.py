@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from common.calls import Calls, ms
 from common.connection import Connection
-from common.keys import JobClass
+from common.keys import CLASSES, JobClass
 from common.models import (
     Claim,
     ClaimedJob,
@@ -33,6 +33,7 @@ from common.settings import Settings
 log = logging.getLogger(__name__)
 
 _WAKE_MS = 60_000
+_ORDER_PAGE = 500
 
 
 def _text(reply: Any) -> str:
@@ -223,8 +224,8 @@ class Store:
         status, *more = reply
         if status == b"DRAINING":
             return Claim(role="short", draining=True)
-        if status == b"NOGROUP":
-            await self._make_groups()
+        if status in {b"NOGROUP", b"UNORDERED"}:
+            await (self._make_groups() if status == b"NOGROUP" else self._order())
             return await self.claim(unit, policy)
         role, wait_ms, *jobs = more
         return Claim(
@@ -232,6 +233,16 @@ class Store:
             jobs=tuple(_claimed_job(job) for job in jobs),
             wait_s=None if int(wait_ms) < 0 else int(wait_ms) / 1000,
         )
+
+    async def _order(self) -> None:
+        """Give a place to every entry that has none."""
+        for job_class in CLASSES:
+            call, ordered, read = self._calls.order(job_class, _ORDER_PAGE), 0, _ORDER_PAGE
+            while read == _ORDER_PAGE:
+                status, *more = await self._connection.run(call)
+                read = int(more[0]) if status == b"OK" else 0
+                ordered += read
+            log.warning("ordered pool=%s class=%s read=%d", self.keys.pool, job_class, ordered)
 
     async def _make_groups(self) -> None:
         log.warning("making missing consumer groups pool=%s", self.keys.pool)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from common.connection import Connection
-from common.keys import CLASSES, GROUP, JobClass, Keys
+from common.keys import CLASSES, COST, GROUP, JobClass, Keys, place_of
 from common.models import Lease, PoolView, QueueView, UnitView
 from common.settings import Settings
 
@@ -15,7 +15,7 @@ _KNOWN_UNIT_FIELDS = {
     *("url", "models", "limit", "limit_short", "limit_long", "draining", "health"),
     *("relay_run", "relay_number"),
 }
-_POSITIONS_READ = 1000
+_OWNERS_READ = 200
 _PAGE = 500
 
 
@@ -66,29 +66,28 @@ class Views:
     async def queue(self, job_class: JobClass, now_ms: int) -> QueueView:
         """A class's queue; `oldest_s` is how long its oldest job has waited at now_ms."""
         key = self.keys.queue(job_class)
-        requeued = self.keys.requeued(job_class)
-        exists, length, again = await self._connection.commands(
-            [["EXISTS", key], ["XLEN", key], ["ZRANGE", requeued, 0, 0, "WITHSCORES"]]
+        requeued, waiting = self.keys.requeued(job_class), self.keys.waiting(job_class)
+        exists, length, again, first = await self._connection.commands(
+            [
+                ["EXISTS", key],
+                ["XLEN", key],
+                ["ZRANGE", requeued, 0, 0, "WITHSCORES"],
+                ["ZRANGE", waiting, 0, 0, "WITHSCORES"],
+            ]
         )
         if not exists:
             return QueueView(depth=0, oldest_s=None, taken=0)
-        group = await self._group(key)
-        if group is None:
+        pending = await self._pending(key)
+        if pending is None:
             return QueueView(depth=length, oldest_s=None, taken=0)
         added = await self._connection.added(key)
-        returned, first = await self._connection.commands(
-            [
-                ["ZCARD", requeued],
-                ["XRANGE", key, f"({group['last']}", "+", "COUNT", 1],
-            ]
-        )
-        oldest_ms = [int(float(score)) for _, score in _pairs(again)]
-        oldest_ms += [int(fields[b"submitted_ms"]) for _, fields in first]
+        returned = await self._connection.command("ZCARD", requeued)
+        oldest_ms = [int(float(score)) for _, score in _pairs([*again, *first])]
         return QueueView(
-            depth=max(0, length - group["pending"] + returned),
+            depth=max(0, length - pending + returned),
             oldest_s=max(0.0, (now_ms - min(oldest_ms)) / 1000) if oldest_ms else None,
             # The group's own count (entries-read) is not known while an entry is missing.
-            taken=max(0, added - (length - group["pending"])),
+            taken=max(0, added - (length - pending)),
         )
 
     async def job(self, job: str) -> dict[str, str]:
@@ -103,20 +102,36 @@ class Views:
         )
         return [None if state is None else state.decode() for state in replies]
 
-    async def position(self, job_class: JobClass, entry: str) -> int | None:
-        """How many jobs of its class a waiting entry has before it; None beyond the first 1,000."""
-        key = self.keys.queue(job_class)
-        group = await self._group(key)
-        if group is None:
-            return None
-        returned, ahead = await self._connection.commands(
+    async def position(self, job_class: JobClass, fields: Mapping[str, str]) -> int | None:
+        """How many jobs of its class come before a waiting one, as things stand.
+
+        None when it has no turn. `fields` are the job's own. Of other owners it counts those whose
+        turn comes first, as if all weights were equal.
+        """
+        place = place_of(fields.get("entry", ""), fields.get("priority", "0"))
+        owner = fields.get("owner", "")
+        lane = self.keys.lane(f"{job_class}:{owner}")
+        returned, ahead, turns = await self._connection.commands(
             [
                 ["ZCARD", self.keys.requeued(job_class)],
-                ["XRANGE", key, f"({group['last']}", entry, "COUNT", _POSITIONS_READ],
+                ["ZRANK", lane, place],
+                ["ZRANGE", self.keys.due(job_class), 0, _OWNERS_READ - 1, "WITHSCORES"],
             ]
         )
-        ids = [name.decode() for name, _ in ahead]
-        return returned + ids.index(entry) if entry in ids else None
+        order = {name.decode(): float(turn) for name, turn in _pairs(turns)}
+        if ahead is None or owner not in order:
+            return None
+        mine = order.pop(owner) + ahead * COST
+        others = {name: turn for name, turn in order.items() if turn <= mine}
+        sizes = await self._connection.commands(
+            [["ZCARD", self.keys.lane(f"{job_class}:{name}")] for name in others]
+        )
+        before = [
+            min(size, int((mine - turn) // COST) + 1)
+            for turn, size in zip(others.values(), sizes, strict=True)
+        ]
+        position: int = returned + ahead + sum(before)
+        return position
 
     async def requeued_before(self, job_class: JobClass, job: str) -> int | None:
         """How many requeued jobs of its class come before this requeued one."""
@@ -217,15 +232,11 @@ class Views:
             for job, (attempt, job_class, gateway) in zip(jobs, replies, strict=True)
         ]
 
-    async def _group(self, queue: str) -> dict[str, Any] | None:
+    async def _pending(self, queue: str) -> int | None:
         # redis-py parses the reply into one dict a group; a missing stream has none.
-        groups = await self._connection.groups(queue)
-        for group in groups:
+        for group in await self._connection.groups(queue):
             if group["name"] == GROUP.encode():
-                return {
-                    "pending": int(group["pending"]),
-                    "last": group["last-delivered-id"].decode(),
-                }
+                return int(group["pending"])
         return None
 
     async def _units(

@@ -13,6 +13,7 @@ from gateway.errors import model_not_found, no_units, redis_unavailable, too_lar
 from gateway.keys import OWNER
 from gateway.requests import Route, parse_request
 from gateway.settings import GatewaySettings
+from gateway.shares import PRIORITY_HEADER, asked_priority
 from gateway.tokens import TokenCounter, learnable_bytes
 from gateway.watcher import Watcher
 
@@ -22,6 +23,7 @@ TRACEPARENT = "adasplit.traceparent"
 _HEADERS = {
     CLASS_HEADER.encode(): CLASS_HEADER,
     TIMEOUT_HEADER.encode(): TIMEOUT_HEADER,
+    PRIORITY_HEADER.encode(): PRIORITY_HEADER,
     b"content-length": "content-length",
 }
 
@@ -45,6 +47,7 @@ class Admission:
         self, settings: GatewaySettings, gateway: str, counter: TokenCounter, watcher: Watcher
     ) -> None:
         self._settings = settings
+        self._shares = settings.shares()
         self._gateway = gateway
         self._counter = counter
         self._watcher = watcher
@@ -57,8 +60,10 @@ class Admission:
         body = await self._read_body(headers, receive)
         request = parse_request(body, route)
         asked = asked_class(headers)
+        priority = asked_priority(headers, request.priority)
         timeout_s = timeout_of(headers, self._settings.request_timeout_s)
         self._check_pool(request.model)
+        owner = scope.get(OWNER, "")
         tokens = await self._counter.count(request.prompt)
         job = NewJob(
             id=f"job-{secrets.token_hex(16)}",
@@ -68,9 +73,11 @@ class Admission:
             route=route,
             stream=request.stream,
             body=body,
-            owner=scope.get(OWNER, ""),
+            owner=owner,
             timeout_s=timeout_s,
             traceparent=scope.get(TRACEPARENT, ""),
+            weight=self._shares.weight(owner),
+            priority=self._shares.priority(owner, priority),
         )
         return Admitted(job, learnable_bytes(request.prompt))
 

@@ -197,6 +197,8 @@ class Answer:
             (b"x-adasplit-job", self._job.id.encode()),
             (b"x-adasplit-class", self._job.job_class.encode()),
         ]
+        if self._job.priority:
+            headers.append((b"x-adasplit-priority", str(self._job.priority).encode()))
         if head:
             headers += [
                 (b"x-adasplit-unit", head.unit.encode("latin-1", "replace")),

@@ -65,7 +65,7 @@ class Jobs:
             return None
         if fields.get("attempt") != "0":
             return await self._views.requeued_before(_class(fields), job)
-        return await self._views.position(_class(fields), fields.get("entry", ""))
+        return await self._views.position(_class(fields), fields)
 
 
 def _class(fields: Mapping[str, str]) -> JobClass:

@@ -35,6 +35,7 @@ class Request:
     model: str
     stream: bool
     prompt: Prompt
+    priority: int = 0
 
 
 def parse_request(body: bytes, route: Route) -> Request:
@@ -51,7 +52,7 @@ def parse_request(body: bytes, route: Route) -> Request:
         raise malformed("`model` is a string and required.", "model")
     chat = route == "/v1/chat/completions"
     prompt = _chat_prompt(fields) if chat else _completion_prompt(fields)
-    return Request(model, fields.get("stream") is True, prompt)
+    return Request(model, fields.get("stream") is True, prompt, fields.get("priority") or 0)
 
 
 def _is_text(value: Any) -> bool:
@@ -104,6 +105,7 @@ _CHECKS: dict[str, tuple[_Check, str]] = {
     "presence_penalty": _NUMBER,
     "frequency_penalty": _NUMBER,
     "seed": _WHOLE,
+    "priority": _WHOLE,
     "stop": (_is_stop, "a string or a list of strings"),
     "user": (_is_text, "a string"),
     "tools": (_is_list, "a list"),

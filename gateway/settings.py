@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from common.settings import Settings
 from gateway.keys import ApiKeys
+from gateway.shares import Shares
 
 
 class GatewaySettings(Settings):
@@ -18,6 +19,10 @@ class GatewaySettings(Settings):
     """Port that the gateway listens on."""
     api_keys: SecretStr = SecretStr("")
     """Who may ask: `name:key` or `name:SHA-256`, with commas between; not set: everybody."""
+    key_weights: str = ""
+    """What share of its class each API key has beside others: `name:4,…`, `*` the rest; else 1."""
+    key_priorities: str = ""
+    """The most urgent priority that each API key may use: `name:-10,…`, `*` the rest; else 0."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Longest request body; a longer one is refused."""
     max_unsent_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
@@ -40,6 +45,15 @@ class GatewaySettings(Settings):
     """Time between two looks at the pool."""
     recover_s: float = Field(default=2.0, gt=0)
     """Time between two looks for open requests whose jobs Redis has forgotten."""
+
+    def shares(self) -> Shares:
+        """What each key may have."""
+        return Shares.parse(self.key_weights, self.key_priorities)
+
+    @model_validator(mode="after")
+    def _shares_can_be_read(self) -> Self:
+        self.shares()
+        return self
 
     @model_validator(mode="after")
     def _a_body_fits_into_the_queue(self) -> Self:

@@ -4,10 +4,11 @@
 -- A waiting job is ended here and now. A running one keeps its slot until its unit has aborted it:
 -- its dispatcher then finishes it. outcome is cancelled or expired; of several calls the first counts.
 --
--- KEYS:    queue requeued job bytes reply events wake_prefix
+-- KEYS:    queue requeued waiting due spent virtual job bytes reply events lane_prefix wake_prefix
 -- ARGV:    job_id now_ms ttl_ms events_kept outcome reason
 -- RETURNS: OK | ASKED unit | FINISHED outcome | UNKNOWN
-local queue, requeued, job, bytes, reply, events, wake_prefix = unpack(KEYS)
+local queue, requeued, waiting, due, spent, virtual, job, bytes, reply, events, lane_prefix, wake_prefix =
+  unpack(KEYS)
 local job_id, now_ms, ttl_ms, events_kept, outcome, reason = unpack(ARGV)
 
 local now = tonumber(now_ms)
@@ -16,7 +17,8 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local seen = redis.call('HMGET', job, 'state', 'entry', 'unit', 'outcome', 'class', 'attempt')
+local seen = redis.call('HMGET', job, 'state', 'entry', 'unit', 'outcome', 'class', 'attempt',
+  'owner', 'priority')
 if not seen[1] then
   return { 'UNKNOWN' }
 end
@@ -32,7 +34,33 @@ if seen[1] == 'running' then
   return { 'ASKED', seen[3] }
 end
 
-redis.call('ZREM', requeued, job_id)
+if redis.call('ZREM', requeued, job_id) == 0 then
+  -- As in claim: the place goes, and its owner's turn is that of the next in its lane.
+  local STEP = 1000000
+  local owner, lane = seen[7] or '', lane_prefix .. seen[5] .. ':' .. (seen[7] or '')
+  local ms, sequence = string.match(seen[2], '^(%d+)%-(%d+)$')
+  local place = string.format('%s-%010d', ms, sequence) .. (seen[8] and ':' .. seen[8] or '')
+  local first = redis.call('ZRANGE', lane, 0, 0)[1]
+  redis.call('ZREM', waiting, place)
+  redis.call('ZREM', lane, place)
+  local turn = first == place and redis.call('ZSCORE', due, owner)
+  if turn then
+    local time = tonumber(redis.call('GET', virtual) or 0)
+    local used = turn - (seen[8] or 0) * STEP
+    local head = redis.call('ZRANGE', lane, 0, 0)[1]
+    if head then
+      local priority = tonumber(string.match(head, ':(%-?%d+)$') or 0)
+      redis.call('ZADD', due, math.max(used + priority * STEP, time + math.min(priority, 0) * STEP), owner)
+    else
+      redis.call('ZREM', due, owner)
+      if redis.call('EXISTS', due) == 0 then
+        redis.call('DEL', spent, virtual)
+      elseif used > time then
+        redis.call('ZADD', spent, used, owner)
+      end
+    end
+  end
+end
 redis.call('XACK', queue, 'units', seen[2])
 redis.call('XDEL', queue, seen[2])
 redis.call('HSET', job, 'state', 'finished', 'outcome', outcome, 'reason', reason, 'finished_ms', now)

@@ -2,24 +2,25 @@
 -- claim: takes up to a unit's free slots, each job for one attempt, or says when to ask again.
 --
 -- Order: a job of the other class that has starved; requeued jobs, then new ones, of the unit's own
--- class; what RASP lets it have of the other class. Slots are a weighted semaphore: with limits S
--- and L a short job weighs L, a long one S, and the unit holds S * L. Of a burst a unit takes only
--- what keeps it level with the other units that are waiting, and wakes the next of them. A job past
--- its deadline, or whose gateway is gone, is ended here and never handed out.
+-- class; what RASP lets it have of the other class. Among new ones that owner goes first whose turn is the
+-- earliest in virtual time (start-time fair queuing; docs/fairness.md), and within an owner the lane
+-- decides. An entry is made pending by XCLAIM with FORCE, as a group itself hands out in the stream's order
+-- alone. Slots are a weighted semaphore: with limits S and L a short job weighs L, a long one S, and the
+-- unit holds S * L. Of a burst a unit takes only what keeps it level with the other units that are waiting,
+-- and wakes the next of them. A job past its deadline, or whose gateway is gone, is ended here and never
+-- handed out. policy holds live overrides of the settings of the same names; limit_short and limit_long are
+-- empty when limit counts for them. most bounds what this claim takes, empty: nothing does.
 --
--- job_prefix, reply_prefix and wake_prefix lie in the pool's slot; which jobs and units they meet is
--- known only inside. policy holds live overrides of the settings of the same names; limit_short and
--- limit_long are empty when limit counts for them. most bounds what this claim takes, empty: nothing does.
---
--- KEYS:    queue_short queue_long requeued_short requeued_long role active leases idle_since hungry_short hungry_long woken_short woken_long units unit gateways pulse bytes policy events job_prefix reply_prefix wake_prefix
+-- KEYS:    queue_short queue_long requeued_short requeued_long waiting_short waiting_long due_short due_long spent_short spent_long virtual_short virtual_long role active leases idle_since hungry_short hungry_long woken_short woken_long units unit gateways pulse bytes policy events job_prefix lane_prefix reply_prefix wake_prefix
 -- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept most limit limit_short limit_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s
--- RETURNS: OK role wait_ms job ... | DRAINING | NOGROUP
+-- RETURNS: OK role wait_ms job ... | DRAINING | NOGROUP | UNORDERED
 --          job is: id class attempt why submitted_ms now_ms deadline_ms gateway route stream body
 --          queued_ms traceparent; queued_ms is when it was submitted or last requeued
 --          why is: own, requeued, stolen, borrowed or starved; wait_ms is -1 when there is nothing to wait for
-local queue_short, queue_long, requeued_short, requeued_long, role, active, leases, idle_since, hungry_short,
+local queue_short, queue_long, requeued_short, requeued_long, waiting_short, waiting_long, due_short, due_long,
+  spent_short, spent_long, virtual_short, virtual_long, role, active, leases, idle_since, hungry_short,
   hungry_long, woken_short, woken_long, units, unit, gateways, pulse, bytes, policy, events, job_prefix,
-  reply_prefix, wake_prefix = unpack(KEYS)
+  lane_prefix, reply_prefix, wake_prefix = unpack(KEYS)
 local unit_name, now_ms, alive_ms, lease_ms, ttl_ms, events_kept, most, limit, limit_short, limit_long,
   rasp_steal, rasp_steal_cooldown_s, rasp_long_takes_short, starvation_bound_s = unpack(ARGV)
 
@@ -39,14 +40,15 @@ if grace and judged < tonumber(grace) then
   judged = tonumber(spoke)
 end
 
--- Added to the load of a hungry Long unit that holds long jobs: it may not borrow, so no short job
--- wakes it.
+-- Added to the load of a hungry Long unit that holds long jobs: it may not borrow, no short job wakes it.
 local HOLDS_LONG = 10
+-- In virtual time: what a job of an owner of weight 1 costs, and what a step of priority is worth.
+local COST, STEP = 100000, 1000000
 
-local queues = { short = queue_short, long = queue_long }
-local requeued = { short = requeued_short, long = requeued_long }
-local hungry = { short = hungry_short, long = hungry_long }
-local woken = { short = woken_short, long = woken_long }
+local queues, requeued = { short = queue_short, long = queue_long }, { short = requeued_short, long = requeued_long }
+local waiting, due = { short = waiting_short, long = waiting_long }, { short = due_short, long = due_long }
+local spent, virtual = { short = spent_short, long = spent_long }, { short = virtual_short, long = virtual_long }
+local hungry, woken = { short = hungry_short, long = hungry_long }, { short = woken_short, long = woken_long }
 local opposite = { short = 'long', long = 'short' }
 
 -- Live overrides are rare: without any, their names need not be looked up.
@@ -84,34 +86,39 @@ local cooldown_ms = seconds_of(live[5], rasp_steal_cooldown_s) * 1000
 local may_borrow = on(live[6], rasp_long_takes_short)
 local bound_ms = seconds_of(live[7], starvation_bound_s) * 1000
 
-redis.call('ZREM', hungry_short, unit_name)
-redis.call('ZREM', hungry_long, unit_name)
-redis.call('ZREM', woken_short, unit_name)
-redis.call('ZREM', woken_long, unit_name)
 -- From here on role is the word and no longer its key.
 local role = redis.call('GET', role) or 'short'
 local other = opposite[role]
 local counts = redis.call('HMGET', active, 'short', 'long')
 local held = { short = tonumber(counts[1] or 0), long = tonumber(counts[2] or 0) }
 
--- depth: submitted and not claimed. last: the newest entry that any unit was given.
-local depth, last = {}, {}
+-- depth: submitted and not claimed; again: of these, requeued.
+local depth, again = {}, {}
 for class, queue in pairs(queues) do
   local length = redis.call('XLEN', queue)
-  depth[class] = 0
+  depth[class], again[class] = 0, 0
   if length > 0 then
     local groups = redis.pcall('XINFO', 'GROUPS', queue)
     if groups.err or not groups[1] then
       return { 'NOGROUP' }
     end
-    local group = {}
+    local fresh = length
     for i = 1, #groups[1], 2 do
-      group[groups[1][i]] = groups[1][i + 1]
+      fresh = groups[1][i] == 'pending' and length - groups[1][i + 1] or fresh
     end
-    depth[class] = length - group['pending'] + redis.call('ZCARD', requeued[class])
-    last[class] = group['last-delivered-id']
+    if fresh > redis.call('ZCARD', waiting[class]) then
+      -- Submitted by an older version, or the group was made anew: order puts it right.
+      return { 'UNORDERED' }
+    end
+    again[class] = redis.call('ZCARD', requeued[class])
+    depth[class] = fresh + again[class]
   end
 end
+
+redis.call('ZREM', hungry_short, unit_name)
+redis.call('ZREM', hungry_long, unit_name)
+redis.call('ZREM', woken_short, unit_name)
+redis.call('ZREM', woken_long, unit_name)
 
 local function wake(name, from, to)
   local score = redis.call('ZSCORE', from, name)
@@ -126,7 +133,7 @@ local function wake(name, from, to)
   return true
 end
 
--- Wakes the next unit of a role; of a bounded number, as each failed try removes one that is dead.
+-- Wakes the next unit of a role; of a bounded number: each failed try removes one that is dead.
 local function wake_next(class, below)
   local seen = redis.call('ZRANGE', hungry[class], 0, 7, 'WITHSCORES')
   for i = 1, #seen, 2 do
@@ -153,7 +160,6 @@ local function load()
 end
 
 local jobs = {}
-
 local function room(class)
   local weight = { short = limits.long, long = limits.short }
   local used = held.short * weight.short + held.long * weight.long
@@ -175,28 +181,28 @@ local function end_unclaimed(job, id, class, seen, outcome, reason)
     'reason', reason, 'at_ms', now)
 end
 
--- Hands out one entry that is now pending under this unit. Answers whether it did.
+-- Hands out one entry that is now pending under this unit. Answers what that costs its owner, in
+-- virtual time, or nothing when it did not.
 local function hand_out(id, entry, class, why)
   local job = job_prefix .. id
   local seen = redis.call('HMGET', job, 'state', 'entry', 'deadline_ms', 'gateway', 'submitted_ms', 'attempt',
-    'route', 'stream', 'body', 'unit', 'queued_ms', 'traceparent')
+    'route', 'stream', 'body', 'unit', 'queued_ms', 'traceparent', 'weight')
   if seen[1] == 'running' and seen[2] == entry then
-    -- The group was made anew and gives out entries that a unit already holds.
+    -- A claim of an older version, which knows no order, has it.
     redis.call('XCLAIM', queues[class], 'units', seen[10], 0, entry, 'JUSTID')
-    return false
+    return
   end
+  depth[class] = depth[class] - 1
   if seen[1] ~= 'queued' or seen[2] ~= entry then
     redis.call('XACK', queues[class], 'units', entry)
     redis.call('XDEL', queues[class], entry)
-    return false
+    return
   end
   if tonumber(seen[3]) <= now then
-    end_unclaimed(job, id, class, seen, 'expired', 'deadline passed while queued')
-    return false
+    return end_unclaimed(job, id, class, seen, 'expired', 'deadline passed while queued')
   end
   if tonumber(redis.call('ZSCORE', gateways, seen[4] or '') or 0) < judged - alive_ms then
-    end_unclaimed(job, id, class, seen, 'cancelled', 'gateway gone')
-    return false
+    return end_unclaimed(job, id, class, seen, 'cancelled', 'gateway gone')
   end
   local attempt = redis.call('HINCRBY', job, 'attempt', 1)
   redis.call('HSET', job, 'state', 'running', 'unit', unit_name, 'claimed_ms', now, 'why', why, 'role', role)
@@ -209,53 +215,93 @@ local function hand_out(id, entry, class, why)
     'attempt', attempt, 'role', role, 'why', why, 'at_ms', now)
   jobs[#jobs + 1] = { id, class, attempt, why, seen[5], now, seen[3], seen[4], seen[7], seen[8], seen[9],
     seen[11] or seen[5], seen[12] or '' }
-  return true
+  return math.floor(COST / tonumber(seen[13] or 1))
 end
 
--- Takes up to n jobs of a class. Entries that nobody waits for any more are cleared on the way, a
--- bounded number of them: the rest is for the next claim.
+local function priority_of(place)
+  return tonumber(string.match(place, ':(%-?%d+)$') or 0)
+end
+
+-- Takes a place out of the order, and sets its owner's next turn after what the job cost. What an owner
+-- that has nothing left used beyond the others' time is kept, until they have caught up.
+local function move_on(class, owner, place, cost, in_turn)
+  local lane = lane_prefix .. class .. ':' .. owner
+  local first = redis.call('ZRANGE', lane, 0, 0)[1]
+  redis.call('ZREM', waiting[class], place)
+  redis.call('ZREM', lane, place)
+  local turn = tonumber(redis.call('ZSCORE', due[class], owner))
+  if not turn or (cost == 0 and first ~= place) then
+    return
+  end
+  local time = tonumber(redis.call('GET', virtual[class]) or 0)
+  if cost > 0 and in_turn and turn > time then
+    time = turn
+    redis.call('SET', virtual[class], string.format('%.0f', time))
+    redis.call('ZREMRANGEBYSCORE', spent[class], '-inf', time)
+  end
+  local used = turn - priority_of(first) * STEP + cost
+  local head = redis.call('ZRANGE', lane, 0, 0)[1]
+  if head then
+    local priority = priority_of(head)
+    turn = math.max(used + priority * STEP, time + math.min(priority, 0) * STEP)
+    redis.call('ZADD', due[class], turn, owner)
+    return
+  end
+  redis.call('ZREM', due[class], owner)
+  if redis.call('EXISTS', due[class]) == 0 then
+    redis.call('DEL', spent[class], virtual[class])
+  elseif used > time then
+    redis.call('ZADD', spent[class], used, owner)
+  end
+end
+
+local function take_requeued(class, id, why)
+  local entry = redis.call('HGET', job_prefix .. id, 'entry')
+  redis.call('ZREM', requeued[class], id)
+  again[class] = again[class] - 1
+  if not entry then
+    depth[class] = depth[class] - 1
+    return false
+  end
+  redis.call('XCLAIM', queues[class], 'units', unit_name, 0, entry, 'JUSTID')
+  return hand_out(id, entry, class, why == 'own' and 'requeued' or why)
+end
+
+-- A place is its entry, padded so that places sort, and its priority if it has one.
+local function take_place(class, place, owner, why)
+  local ms, sequence = string.match(place, '^(%d+)%-0*(%d+)')
+  local entry = ms .. '-' .. sequence
+  local claimed = redis.call('XCLAIM', queues[class], 'units', unit_name, 0, entry, 'FORCE')[1]
+  local id = claimed and claimed[2][2]
+  owner = owner or id and redis.call('HGET', job_prefix .. id, 'owner') or ''
+  local cost = id and hand_out(id, entry, class, why)
+  move_on(class, owner, place, cost or 0, why ~= 'starved')
+  return cost
+end
+
+-- Takes up to n jobs of a class. Those that nobody waits for any more are cleared on the way, a bounded
+-- number of them: the rest is for the next claim.
 local function take(class, n, why)
   local taken = 0
-  for _ = 1, 4 do
+  for _ = 1, 4 * n do
     if taken >= n then
-      return taken
+      break
     end
-    local asked = n - taken
-    local again = redis.call('ZRANGE', requeued[class], 0, asked - 1)
-    for _, id in ipairs(again) do
-      local entry = redis.call('HGET', job_prefix .. id, 'entry')
-      redis.call('ZREM', requeued[class], id)
-      depth[class] = depth[class] - 1
-      if entry then
-        redis.call('XCLAIM', queues[class], 'units', unit_name, 0, entry, 'JUSTID')
-        if hand_out(id, entry, class, why == 'own' and 'requeued' or why) then
-          taken = taken + 1
-        end
-      end
+    local id = again[class] > 0 and redis.call('ZRANGE', requeued[class], 0, 0)[1]
+    local owner = not id and redis.call('ZRANGE', due[class], 0, 0)[1]
+    local place = owner and redis.call('ZRANGE', lane_prefix .. class .. ':' .. owner, 0, 0)[1]
+    if not (id or place) then
+      break
     end
-    if taken >= n then
-      return taken
-    end
-    -- As many as were asked for came, and some were ended here: others may wait, before any new one.
-    if #again < asked then
-      local read = redis.call('XREADGROUP', 'GROUP', 'units', unit_name, 'COUNT', n - taken, 'STREAMS',
-        queues[class], '>')
-      if not read then
-        return taken
-      end
-      for _, item in ipairs(read[1][2]) do
-        depth[class] = depth[class] - 1
-        if hand_out(item[2][2], item[1], class, why) then
-          taken = taken + 1
-        end
-      end
+    if id and take_requeued(class, id, why) or place and take_place(class, place, owner, why) then
+      taken = taken + 1
     end
   end
   return taken
 end
 
--- How many of n jobs to take now so that the units of this class that wait, woken or not, stay level.
--- The sixteen least loaded of them are enough to decide: together they hold more than one claim.
+-- How many of n jobs to take now so that the units of this class that wait, woken or not, stay level. The
+-- sixteen least loaded are enough to decide: together they hold more than one claim.
 local function share(class, n)
   n = math.min(n, depth[class])
   local mine = load()
@@ -284,30 +330,36 @@ local function share(class, n)
   return n
 end
 
-local function oldest_ms(class)
-  local first = redis.call('ZRANGE', requeued[class], 0, 0, 'WITHSCORES')
-  if first[1] then
-    return tonumber(first[2])
+-- The job that has waited longest, whatever its owner and priority: when it came, and which it is.
+local function oldest(class)
+  local id, again_ms = unpack(redis.call('ZRANGE', requeued[class], 0, 0, 'WITHSCORES'))
+  local place, fresh_ms = unpack(redis.call('ZRANGE', waiting[class], 0, 0, 'WITHSCORES'))
+  again_ms, fresh_ms = tonumber(again_ms), tonumber(fresh_ms)
+  if again_ms and not (fresh_ms and fresh_ms < again_ms) then
+    return again_ms, id
   end
-  local entry = redis.call('XRANGE', queues[class], '(' .. last[class], '+', 'COUNT', 1)[1]
-  return entry and tonumber(entry[2][6])
+  return fresh_ms, nil, place
 end
 
 local wait_ms = -1
 local function wait(ms)
-  if wait_ms < 0 or ms < wait_ms then
-    wait_ms = math.max(0, math.ceil(ms))
-  end
+  wait_ms = (wait_ms < 0 or ms < wait_ms) and math.max(0, math.ceil(ms)) or wait_ms
 end
 
 -- A unit takes a starved job of the other class only while it holds none: an overload of one class
 -- is not to push the other out of every unit.
 if bound_ms > 0 and depth[other] > 0 and held[other] == 0 and room(other) > 0 then
-  local since = oldest_ms(other)
-  if since and now - since > bound_ms then
-    take(other, 1, 'starved')
-  elseif since then
-    wait(since + bound_ms - now + 1)
+  for _ = 1, 4 do
+    local since, id, place = oldest(other)
+    if not since or now - since <= bound_ms then
+      if since then
+        wait(since + bound_ms - now + 1)
+      end
+      break
+    end
+    if id and take_requeued(other, id, 'starved') or place and take_place(other, place, nil, 'starved') then
+      break
+    end
   end
 end
 
@@ -318,7 +370,7 @@ if own_before > 0 then
   local taken = take(role, share(role, wanted), 'own')
   if taken < wanted and depth[role] > 0 then
     wait(200)
-  elseif taken == 0 and depth[role] == 0 then
+  elseif taken == 0 and depth[role] <= 0 then
     -- All were entries that nobody waits for any more: ask again, for what the other queue holds.
     wait(0)
   end

@@ -7,15 +7,17 @@
 -- How many units are woken does not grow with how many there are. A unit of the class's own role
 -- comes first; else one of the other role that may take it, as far as it is known here: its claim
 -- decides.
+-- The entry also gets a place in its owner's lane, by time and priority, and an owner that had none waiting
+-- its turn: not before now in virtual time, and not before it has made good what it used (see claim).
 --
--- KEYS:    queue queue_other requeued job bytes gateways pulse hungry woken hungry_other woken_other units policy events wake_prefix
--- ARGV:    job_id class gateway now_ms alive_ms timeout_ms ttl_ms max_queue_depth max_queue_bytes events_kept tokens body [field value]...
+-- KEYS:    queue queue_other requeued waiting lane due spent virtual job bytes gateways pulse hungry woken hungry_other woken_other units policy events wake_prefix
+-- ARGV:    job_id class gateway now_ms alive_ms timeout_ms ttl_ms max_queue_depth max_queue_bytes events_kept tokens owner weight priority priority_step_ms body [field value]...
 -- RETURNS: OK entry | EXISTS state | FULL what depth | NOGROUP | NOGATEWAY
 --          what is: depth or bytes
-local queue, queue_other, requeued, job, bytes, gateways, pulse, hungry, woken, hungry_other,
-  woken_other, units, policy, events, wake_prefix = unpack(KEYS)
+local queue, queue_other, requeued, waiting, lane, due, spent, virtual, job, bytes, gateways, pulse, hungry,
+  woken, hungry_other, woken_other, units, policy, events, wake_prefix = unpack(KEYS)
 local job_id, class, gateway, now_ms, alive_ms, timeout_ms, ttl_ms, max_queue_depth, max_queue_bytes,
-  events_kept, tokens, body = unpack(ARGV)
+  events_kept, tokens, owner, weight, priority, priority_step_ms, body = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -72,15 +74,46 @@ end
 
 local entry = redis.call('XADD', queue, '*', 'job', job_id, 'tokens', tokens, 'submitted_ms', now)
 redis.call('HSET', job, 'state', 'queued', 'class', class, 'attempt', 0, 'spared', 0, 'entry', entry,
-  'tokens', tokens, 'submitted_ms', now, 'deadline_ms', now + timeout_ms, 'gateway', gateway, 'body', body)
+  'tokens', tokens, 'submitted_ms', now, 'deadline_ms', now + timeout_ms, 'gateway', gateway,
+  'owner', owner, 'body', body)
 redis.call('INCRBY', bytes, #body)
 redis.call('ZADD', gateways, now, gateway)
-for i = 13, #ARGV, 2 do
+for i = 17, #ARGV, 2 do
   redis.call('HSET', job, ARGV[i], ARGV[i + 1])
+end
+-- What is as usual is not written: a million jobs may wait.
+if weight ~= '1' then
+  redis.call('HSET', job, 'weight', weight)
+end
+if priority ~= '0' then
+  redis.call('HSET', job, 'priority', priority)
 end
 redis.call('PEXPIRE', job, timeout_ms + ttl_ms)
 redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event', 'submitted', 'job', job_id,
   'class', class, 'tokens', tokens, 'depth', depth, 'at_ms', now)
+
+local STEP = 1000000
+local function priority_of(place)
+  return tonumber(string.match(place, ':(%-?%d+)$') or 0)
+end
+local ms, sequence = string.match(entry, '^(%d+)%-(%d+)$')
+local place = string.format('%s-%010d', ms, sequence) .. (priority ~= '0' and ':' .. priority or '')
+redis.call('ZADD', waiting, now, place)
+redis.call('ZADD', lane, now + priority * priority_step_ms, place)
+local first, second = unpack(redis.call('ZRANGE', lane, 0, 1))
+if first == place then
+  local turn = redis.call('ZSCORE', due, owner)
+  if second and turn then
+    local time = tonumber(redis.call('GET', virtual) or 0)
+    turn = math.max(turn + (priority - priority_of(second)) * STEP, time + math.min(priority, 0) * STEP)
+  else
+    -- One more for each newcomer: of several, the first comes first.
+    local time = redis.call('INCR', virtual)
+    turn = math.max(tonumber(redis.call('ZSCORE', spent, owner) or 0), time) + priority * STEP
+    redis.call('ZREM', spent, owner)
+  end
+  redis.call('ZADD', due, turn, owner)
+end
 
 -- Eight tries bound the loop: each failed one removes a unit that no longer lives.
 local function wake(from, to, below)

@@ -16,7 +16,8 @@ from tests.chaos.watch import Watch
 
 FINAL = {"finished", "cancelled", "expired", "dead"}
 _PERMANENT = re.compile(
-    r"(queue|requeued|hungry):(short|long)|(role|active|leases|idle_since|unit):[^:]+"
+    r"(queue|requeued|waiting|due|spent|virtual|hungry):(short|long)|lane:(short|long):[^:]*"
+    r"|(role|active|leases|idle_since|unit):[^:]+"
     r"|units|gateways|pulse|bytes|dead|events|policy"
 )
 

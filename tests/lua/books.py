@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from common.keys import CLASSES, GROUP, Keys
+from common.keys import CLASSES, GROUP, Keys, place_of
 from tests.lua.conftest import PERMANENT
 from tests.lua.model import Model
+from tests.lua.model_order import Order
 
 Books = dict[str, Any]
 
@@ -114,6 +115,28 @@ class Reader:
             "fresh": [said["job"] for entry, said in entries if entry not in holders],
             "again": _times(words(again)),
             "depth": len(entries) - len(pending) + len(again),
+            "order": self._order(job_class, jobs),
+        }
+
+    def _order(self, job_class: Any, jobs: Mapping[str, str]) -> dict[str, Any]:
+        keys, job_at = self._keys, {place_of(entry): job for entry, job in jobs.items()}
+        prefix = keys.lane(f"{job_class}:")
+        names = words(list(self._client.scan_iter(match=f"{prefix}*", count=500)))
+        owners = [name.removeprefix(prefix) for name in names]
+        lanes = {owner: words(self._client.zrange(f"{prefix}{owner}", 0, -1)) for owner in owners}
+        waiting, turns, spent = (
+            _times(words(self._client.zrange(key(job_class), 0, -1, withscores=True)))
+            for key in (keys.waiting, keys.due, keys.spent)
+        )
+        return {
+            "waiting": {job_at[place.split(":")[0]]: ms for place, ms in waiting.items()},
+            "lanes": {
+                owner: [job_at[place.split(":")[0]] for place in places]
+                for owner, places in lanes.items()
+            },
+            "due": turns,
+            "spent": spent,
+            "time": int(self._client.get(keys.virtual(job_class)) or 0),
         }
 
     def _answers(self, name: str) -> list[dict[str, str]] | None:
@@ -172,4 +195,15 @@ def _expected_queue(model: Model, job_class: Any) -> dict[str, Any]:
         "fresh": model.fresh[job_class],
         "again": again,
         "depth": len(model.waiting(job_class)),
+        "order": _expected_order(model.order[job_class]),
+    }
+
+
+def _expected_order(order: Order) -> dict[str, Any]:
+    return {
+        "waiting": {place.job: place.submitted_ms for place in order.places},
+        "lanes": {owner: [place.job for place in order.lane(owner)] for owner in order.due},
+        "due": order.due,
+        "spent": order.spent,
+        "time": order.time,
     }

@@ -32,7 +32,8 @@ GATEWAY = "gateway-1"
 
 # What may stay in Redis without a TTL: permanent by decision, or gone when empty.
 PERMANENT = re.compile(
-    r"(queue|requeued|hungry):(short|long)|(role|active|leases|idle_since|unit):[^:]+"
+    r"(queue|requeued|waiting|due|spent|virtual|hungry):(short|long)|lane:(short|long):[^:]*"
+    r"|(role|active|leases|idle_since|unit):[^:]+"
     r"|units|gateways|pulse|bytes|dead|events|policy"
 )
 

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from common.keys import CLASSES, JobClass
 from common.models import Outcome
 from tests.lua.model import Attempt
-from tests.lua.play import GATEWAYS, OVERRIDES, SCALERS, UNITS, Play
+from tests.lua.play import GATEWAYS, OVERRIDES, OWNERS, SCALERS, UNITS, Play
 
 classes = st.sampled_from(CLASSES)
 units = st.sampled_from(UNITS)
@@ -61,12 +61,21 @@ class Machine(RuleBasedStateMachine):
         body_bytes=st.sampled_from((2, 0, 30)),
         timeout_s=st.sampled_from((300.0, 6.0, 30.0)),
         count=st.sampled_from((1, 2, 4)),
+        owner=st.sampled_from(tuple(OWNERS)),
+        priority=st.sampled_from((0, 0, 0, 1, -2)),
     )
-    def submit(
-        self, job_class: JobClass, gateway: str, body_bytes: int, timeout_s: float, count: int
+    def submit(  # all that a submit may be
+        self,
+        job_class: JobClass,
+        gateway: str,
+        body_bytes: int,
+        timeout_s: float,
+        count: int,
+        owner: str,
+        priority: int,
     ) -> None:
         for _ in range(count):
-            self.play.submit(job_class, gateway, body_bytes, timeout_s)
+            self.play.submit(job_class, gateway, body_bytes, timeout_s, owner, priority)
 
     @has_jobs
     @rule(pick=picks, outcome=ends)

@@ -96,7 +96,7 @@ class Model(State):
             assert reply[0] == "OK"
             gateway.beat_ms = self.now_ms
             self.jobs[job.id] = job
-            self.fresh[job.job_class].append(job.id)
+            self.enter(job)
             self.note("submitted", job.id)
 
     def cancel(self, name: str, reply: Reply, outcome: str) -> None:
@@ -125,7 +125,7 @@ class Model(State):
         status, role, wait_ms, *rows = reply
         assert (status, role) == ("OK", unit.role)
         given = [Given(*row[:3], row[3]) for row in rows]
-        check_claim(self, name, given, ended, wait_ms, most)
+        self.order = check_claim(self, name, given, ended, wait_ms, most)
         for job, outcome in ended.items():
             self.end(self.jobs[job], outcome)
         for each, row in zip(given, rows, strict=True):

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from common.keys import JobClass, other_class
+from tests.lua.model_order import Order
 from tests.lua.model_state import State
+
+_TRIED = 4
+"""How many doomed jobs a claim clears on its way to one that has starved."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,14 @@ def check_claim(
     ended: Mapping[str, str],
     wait_ms: int,
     most: int | None,
-) -> None:
-    """Assert that this claim, of a state as it was before it, is one of those that may be."""
-    Bounds(state, unit, most).check(given, ended, wait_ms)
+) -> dict[JobClass, Order]:
+    """Assert that this claim, of a state as it was before it, is one of those that may be.
+
+    Answers the order in which the rest then waits.
+    """
+    bounds = Bounds(state, unit, most)
+    bounds.check(given, ended, wait_ms)
+    return bounds.order
 
 
 class Bounds:
@@ -43,6 +52,7 @@ class Bounds:
         self.role = state.units[unit].role
         self.other = other_class(self.role)
         self.held = state.in_flight(unit)
+        self.order = {name: order.copy() for name, order in state.order.items()}
         self.depth = {name: len(state.waiting(name)) for name in (self.role, self.other)}
 
     def check(self, given: Sequence[Given], ended: Mapping[str, str], wait_ms: int) -> None:
@@ -63,20 +73,69 @@ class Bounds:
     def _check_order(
         self, job_class: JobClass, given: Sequence[Given], ended: Mapping[str, str]
     ) -> None:
-        """Nobody overtakes: what left the queue is its front. Of one age any may go first."""
-        queue = self.state.waiting(job_class)
-        taken = [each.job for each in given if each.job_class == job_class]
-        gone = {*taken, *(job for job in ended if job in queue)}
-        again = set(self.state.again[job_class])
-        ages = {job: (job not in again, self._age(job, again)) for job in queue}
-        assert [ages[job] for job in taken] == sorted(ages[job] for job in taken)
-        left = [ages[job] for job in queue if job not in gone]
-        assert not left or all(ages[job] <= left[0] for job in gone), (job_class, gone)
+        """Whatever left a queue was at its front, one after the other."""
+        taken = [each for each in given if each.job_class == job_class]
+        left = [job for job in ended if self.state.jobs[job].job_class == job_class]
+        again = list(self.state.again[job_class])
+        if job_class == self.other:
+            taken = self._check_oldest(taken, left, again)
+        while taken or left:
+            fronts = self._oldest(again) or [self._front(job_class)]
+            job = next((name for name in fronts if name in left), None)
+            if job is None:
+                assert taken, left
+                assert taken[0].job in fronts, (taken[0], fronts)
+                job = taken.pop(0).job
+            self._go(job_class, job, left, again)
 
-    def _age(self, job: str, again: set[str]) -> int:
+    def _check_oldest(self, taken: list[Given], left: list[str], again: list[str]) -> list[Given]:
+        """A job that has starved goes by its age alone; answers the others."""
+        state, bound_ms = self.state, self.state.policy.bound_ms
+        if not bound_ms or self.held[self.other] or not self._room(self.other):
+            return taken
+        for _ in range(_TRIED):
+            waiting = again + [place.job for place in self.order[self.other].places]
+            oldest = self._oldest(waiting)
+            if not oldest or state.now_ms - state.jobs[oldest[0]].submitted_ms <= bound_ms:
+                return taken
+            # Of one age a requeued one comes first, then the earlier submit.
+            job = next((name for name in oldest if name in again), oldest[0])
+            if job not in left:
+                assert taken, oldest
+                assert taken[0].why == "starved"
+                assert taken[0].job in ([n for n in oldest if n in again] or [job])
+                self._go(self.other, taken[0].job, left, again, in_turn=False)
+                return taken[1:]
+            self._go(self.other, job, left, again, in_turn=False)
+        return taken
+
+    def _go(
+        self,
+        job_class: JobClass,
+        job: str,
+        left: list[str],
+        again: list[str],
+        *,
+        in_turn: bool = True,
+    ) -> None:
+        given = job not in left
+        if not given:
+            left.remove(job)
         if job in again:
-            return self.state.jobs[job].submitted_ms
-        return self.state.fresh[self.state.jobs[job].job_class].index(job)
+            again.remove(job)
+        else:
+            self.order[job_class].remove(job, given=given, in_turn=in_turn)
+
+    def _oldest(self, jobs: Sequence[str]) -> list[str]:
+        """All of the one greatest age."""
+        times = [self.state.jobs[job].submitted_ms for job in jobs]
+        return [
+            job for job, at_ms in zip(jobs, times, strict=True) if at_ms == min(times, default=0)
+        ]
+
+    def _front(self, job_class: JobClass) -> str:
+        place = self.order[job_class].front()
+        return place.job if place else ""
 
     def _check_load(self, given: Sequence[Given]) -> None:
         more = sum(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from common.keys import CLASSES, JobClass
+from tests.lua.model_order import COST, Order, Place
 
 ALIVE_MS = 10_000
 LEASE_MS = 15_000
@@ -21,6 +22,9 @@ class Job:
     body_bytes: int
     submitted_ms: int
     deadline_ms: int
+    owner: str = ""
+    weight: int = 1
+    priority: int = 0
     state: str = "queued"
     attempt: int = 0
     failures: int = 0
@@ -78,6 +82,7 @@ class State:
     units: dict[str, Unit] = field(default_factory=dict)
     gateways: dict[str, Gateway] = field(default_factory=dict)
     fresh: dict[JobClass, list[str]] = field(default_factory=lambda: {c: [] for c in CLASSES})
+    order: dict[JobClass, Order] = field(default_factory=lambda: {c: Order() for c in CLASSES})
     again: dict[JobClass, list[str]] = field(default_factory=lambda: {c: [] for c in CLASSES})
     notes: list[tuple[str, str]] = field(default_factory=list)
     idle_hungry: set[str] = field(default_factory=set)
@@ -127,9 +132,15 @@ class State:
         return (known.state, known.attempt, known.unit) == ("running", attempt, unit)
 
     def waiting(self, job_class: JobClass) -> list[str]:
-        """In the order in which they are to go: requeued ones by age, then new ones."""
-        again = sorted(self.again[job_class], key=lambda job: self.jobs[job].submitted_ms)
-        return again + self.fresh[job_class]
+        """Requeued ones and new ones, each as they came."""
+        return self.again[job_class] + self.fresh[job_class]
+
+    def enter(self, job: Job) -> None:
+        """Let a new job wait."""
+        self.fresh[job.job_class].append(job.id)
+        cost = COST // job.weight
+        place = Place(job.id, job.owner, job.submitted_ms, job.priority, cost)
+        self.order[job.job_class].add(place)
 
     def doom(self, job: str) -> str:
         """As what a waiting job is to end instead of being handed out; empty when it is not."""
@@ -150,6 +161,8 @@ class State:
         self.note("finished" if ran and outcome in {"ok", "failed"} else outcome, job.id)
 
     def _stop_waiting(self, job: Job) -> None:
+        if self.order[job.job_class].find(job.id):
+            self.order[job.job_class].remove(job.id, given=False)
         for queue in (self.fresh, self.again):
             if job.id in queue[job.job_class]:
                 queue[job.job_class].remove(job.id)

@@ -50,15 +50,14 @@ MUTANTS = {
     ),
     "requeued jobs taken newest first": Mutant(
         "claim",
-        "redis.call('ZRANGE', requeued[class], 0, n - taken - 1)",
-        "redis.call('ZREVRANGE', requeued[class], 0, n - taken - 1)",
+        "redis.call('ZRANGE', requeued[class], 0, 0)[1]\n",
+        "redis.call('ZREVRANGE', requeued[class], 0, 0)[1]\n",
         "test_claim",
     ),
     "requeued jobs taken after new ones": Mutant(
         "claim",
-        "redis.call('ZRANGE', requeued[class], 0, n - taken - 1)",
-        "depth[class] > redis.call('ZCARD', requeued[class]) and {} "
-        "or redis.call('ZRANGE', requeued[class], 0, n - taken - 1)",
+        "local id = again[class] > 0 and",
+        "local id = again[class] > 0 and depth[class] == again[class] and",
         "test_claim",
     ),
     "a flip without the guard of the last Short unit": Mutant(
@@ -78,8 +77,8 @@ MUTANTS = {
     ),
     "a steal by a unit that is busy": Mutant(
         "claim",
-        "if may_steal and depth.long > 0 and held.short + held.long == 0 then",
-        "if may_steal and depth.long > 0 then",
+        "depth.long > 0 and held.short + held.long == 0 and room('long') > 0",
+        "depth.long > 0 and room('long') > 0",
         "test_claim_rasp",
     ),
     "a job handed out past its deadline": Mutant(
@@ -112,6 +111,39 @@ MUTANTS = {
         "redis.call('DECRBY', bytes, redis.call('HSTRLEN', job, 'body'))",
         "",
         "test_cancel",
+    ),
+    "a turn that does not move on": Mutant(
+        "claim", "math.floor(COST / tonumber(seen[13] or 1))", "0", "test_order"
+    ),
+    "a weight that does not count": Mutant(
+        "claim", "math.floor(COST / tonumber(seen[13] or 1))", "COST", "test_order"
+    ),
+    "virtual time that stands still": Mutant(
+        "claim", "if cost > 0 and in_turn and turn > time then", "if false then", "test_order"
+    ),
+    "what an owner used forgotten when it has nothing left": Mutant(
+        "submit", "tonumber(redis.call('ZSCORE', spent, owner) or 0)", "0", "test_order"
+    ),
+    "a priority that an owner's own jobs do not feel": Mutant(
+        "submit", "now + priority * priority_step_ms", "now", "test_order"
+    ),
+    "a priority that other owners do not feel": Mutant(
+        "submit",
+        "math.max(tonumber(redis.call('ZSCORE', spent, owner) or 0), time) + priority * STEP",
+        "math.max(tonumber(redis.call('ZSCORE', spent, owner) or 0), time)",
+        "test_order",
+    ),
+    "a cancelled job that keeps its place": Mutant(
+        "cancel", "redis.call('ZREM', lane, place)", "", "test_order"
+    ),
+    "a starved job that is not the oldest": Mutant(
+        "claim", "fresh_ms and fresh_ms < again_ms", "false", "test_order"
+    ),
+    "entries without a place that nobody looks for": Mutant(
+        "claim",
+        "if fresh > redis.call('ZCARD', waiting[class]) then",
+        "if false then",
+        "test_order",
     ),
     "silence judged while Redis was away": Mutant(
         "forget", "judged = tonumber(beat)", "judged = now", "test_silence"

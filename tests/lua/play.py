@@ -24,6 +24,8 @@ KEEPER = "keeper"
 """A gateway that always beats while time passes: then it is not Redis that is away."""
 
 SCALERS = ("scaler-1", "scaler-2")
+OWNERS = {"": 1, "x": 1, "y": 4}
+"""Who submits, each with its weight."""
 
 OVERRIDES: dict[str, tuple[str, ...]] = {
     "worker_concurrency_limit": ("1", "4", "nonsense"),
@@ -157,7 +159,15 @@ class Play:
                     self.cancel(job.id, "cancelled")
             self.forget(name, dead_only=True)
 
-    def submit(self, job_class: JobClass, gateway: str, body_bytes: int, timeout_s: float) -> None:
+    def submit(
+        self,
+        job_class: JobClass,
+        gateway: str,
+        body_bytes: int,
+        timeout_s: float,
+        owner: str = "",
+        priority: int = 0,
+    ) -> None:
         self._numbers += 1
         new = NewJob(
             id=f"job-{self._numbers}",
@@ -168,13 +178,17 @@ class Play:
             stream=True,
             body=b"x" * body_bytes,
             timeout_s=timeout_s,
+            owner=owner,
+            weight=OWNERS[owner],
+            priority=priority,
         )
         self._submit(new)
 
     def _submit(self, new: NewJob) -> None:
         now_ms = self.clock()
         deadline_ms = now_ms + round(new.timeout_s * 1000)
-        job = Job(new.id, new.job_class, new.gateway, len(new.body), now_ms, deadline_ms)
+        asked = (new.owner, new.weight, new.priority)
+        job = Job(new.id, new.job_class, new.gateway, len(new.body), now_ms, deadline_ms, *asked)
         could = self._who_waits(new.job_class)
         before = self._reader.wakes(UNITS)
         reply = self._run(self._calls.submit(new, self.settings))

@@ -112,10 +112,10 @@ async def test_a_waiting_job_knows_how_many_are_before_it(pool: Pool) -> None:
     await pool.unit("a")
     first = await pool.one("a")
     jobs = await pool.submit(count=3)
-    entry = (await pool.job(jobs[2]))["entry"]
-    assert await pool.views.position("short", entry) == 2
+    last = await pool.job(jobs[2])
+    assert await pool.views.position("short", last) == 2
     await pool.requeue("a", first)
-    assert await pool.views.position("short", entry) == 3
+    assert await pool.views.position("short", last) == 3
     assert await pool.views.requeued_before("short", first.id) == 0
     assert await pool.views.requeued_before("short", jobs[0]) is None
 
