@@ -13,6 +13,10 @@ def ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+def _or_none(number: int | None) -> Arg:
+    return "" if number is None else number
+
+
 def _placed(part: Part) -> str:
     """A part's kind as the reply stream names it, with its place in the answer."""
     return part.kind if part.offset is None else f"{part.kind}:{part.offset}"
@@ -48,12 +52,14 @@ class Calls:
         keys |= {"units": self.keys.units, "pulse": self.keys.pulse}
         return self._call("leave", keys, {"unit_name": unit})
 
-    def submit(self, job: NewJob, policy: Policy) -> Call:
+    def submit(self, job: NewJob, policy: Policy, *, again: bool = False) -> Call:
         other = other_class(job.job_class)
         keys = {
             "queue": self.keys.queue(job.job_class),
             "queue_other": self.keys.queue(other),
             "lane": self.keys.lane(f"{job.job_class}:{job.owner}"),
+            "rate": self.keys.rate(job.owner),
+            "open": self.keys.open(job.owner),
             "job": self.keys.job(job.id),
             "bytes": self.keys.bytes,
             "gateways": self.keys.gateways,
@@ -82,6 +88,10 @@ class Calls:
             "weight": job.weight,
             "priority": job.priority,
             "priority_step_ms": ms(self._settings.priority_step_s),
+            "max_jobs": _or_none(job.limits.jobs),
+            "max_requests": _or_none(job.limits.requests),
+            "max_tokens": _or_none(job.limits.tokens),
+            "again": int(again),
             "body": job.body,
         }
         fields: list[Arg] = ["route", job.route, "stream", int(job.stream)]
@@ -112,6 +122,7 @@ class Calls:
             "events": self.keys.events,
             "lane_prefix": self.keys.lane(""),
             "wake_prefix": self.keys.wake(""),
+            "open_prefix": self.keys.open(""),
         }
         keys |= self._order_keys(job_class)
         args: dict[str, Arg] = {
@@ -147,6 +158,7 @@ class Calls:
             "woken_other": self.keys.woken(other_class(lease.job_class)),
             "units": self.keys.units,
             "wake_prefix": self.keys.wake(""),
+            "open_prefix": self.keys.open(""),
         }
         args: dict[str, Arg] = {
             "job_id": lease.job,
@@ -207,6 +219,7 @@ class Calls:
             "bytes": self.keys.bytes,
             "reply": self.keys.reply(finish.gateway),
             "events": self.keys.events,
+            "open_prefix": self.keys.open(""),
         }
         args: dict[str, Arg] = {
             "job_id": finish.job,
@@ -255,6 +268,7 @@ class Calls:
             "lane_prefix": self.keys.lane(""),
             "reply_prefix": self.keys.reply(""),
             "wake_prefix": self.keys.wake(""),
+            "open_prefix": self.keys.open(""),
         }
         args: dict[str, Arg] = {
             "unit_name": unit,

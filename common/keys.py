@@ -73,6 +73,14 @@ class Keys:
         """STRING, gone when nobody waits: the virtual time."""
         return f"{self.prefix}:virtual:{job_class}"
 
+    def rate(self, owner: str) -> str:
+        """HASH, TTL: second -> requests and prompt tokens that an owner with limits had in it."""
+        return f"{self.prefix}:rate:{owner}"
+
+    def open(self, owner: str) -> str:
+        """ZSET, TTL: job of an owner that may have so many -> its deadline (ms)."""
+        return f"{self.prefix}:open:{owner}"
+
     def job(self, job: str) -> str:
         """HASH, TTL: all that is known of a job."""
         return f"{self.prefix}:job:{job}"

@@ -20,6 +20,25 @@ PartKind = Literal["head", "chunk", "end"]
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What an owner may use: jobs at a time, requests and prompt tokens a minute."""
+
+    jobs: int | None = None
+    requests: int | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is left of an owner's limits, and when all of it is back; 0 where there is no limit."""
+
+    requests_left: int
+    requests_reset_s: float
+    tokens_left: int
+    tokens_reset_s: float
+
+
+@dataclass(frozen=True)
 class NewJob:
     """A job as a gateway submits it; `body` goes to the unit as it is.
 
@@ -39,19 +58,24 @@ class NewJob:
     traceparent: str = ""
     weight: int = 1
     priority: int = 0
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """What became of a submit: accepted, seen before (`state`), or refused at a `depth`.
+    """What became of a submit: accepted, seen before (`state`), or refused.
 
-    `full`: which bound was reached, that of the class's depth or that of the pool's bytes.
+    `full`: which bound was reached at this `depth`, that of the class's depth or that of the pool's
+    bytes. `limited`: which limit of the owner; `wait_s` is when it fits again, None when never.
     """
 
-    status: Literal["accepted", "exists", "full"]
+    status: Literal["accepted", "exists", "full", "limited"]
     state: str = ""
     depth: int = 0
     full: Literal["", "depth", "bytes"] = ""
+    limited: Literal["", "jobs", "requests", "tokens"] = ""
+    wait_s: float | None = None
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from common.calls import Calls, ms
 from common.connection import Connection
 from common.keys import CLASSES, JobClass
 from common.models import (
+    Budget,
     Claim,
     ClaimedJob,
     Finish,
@@ -80,22 +81,23 @@ class Store:
 
     # Jobs, from the gateway's side
 
-    async def submit(self, job: NewJob, policy: Policy | None = None) -> Submitted:
-        """Queue a job once and wake one unit that can take it."""
-        call = self._calls.submit(job, policy or self._settings)
+    async def submit(
+        self, job: NewJob, policy: Policy | None = None, *, again: bool = False
+    ) -> Submitted:
+        """Queue a job once and wake one unit that can take it.
+
+        `again`: Redis had it and lost it; its owner's limits do not count it a second time.
+        """
+        call = self._calls.submit(job, policy or self._settings, again=again)
         status, *more = await self._connection.run(call)
         if status == b"NOGROUP":
             await self._make_groups()
-            return await self.submit(job, policy)
+            return await self.submit(job, policy, again=again)
         if status == b"NOGATEWAY":
             # Redis has lost its memory: the gateway lives, as it is the one that submits.
             await self.beat(job.gateway)
-            return await self.submit(job, policy)
-        if status == b"EXISTS":
-            return Submitted("exists", state=_text(more[0]))
-        if status == b"FULL":
-            return Submitted("full", depth=int(more[1]), full=cast("Any", _text(more[0])))
-        return Submitted("accepted")
+            return await self.submit(job, policy, again=again)
+        return _submitted(_text(status), more)
 
     async def cancel(
         self,
@@ -270,6 +272,20 @@ def _claimed_job(reply: list[Any]) -> ClaimedJob:
         queued_ms=int(queued),
         traceparent=_text(traceparent),
     )
+
+
+def _submitted(status: str, more: Sequence[Any]) -> Submitted:
+    requests_left, requests_reset_ms, tokens_left, tokens_reset_ms = map(int, more[-4:])
+    budget = Budget(requests_left, requests_reset_ms / 1000, tokens_left, tokens_reset_ms / 1000)
+    said: Any = _text(more[0])
+    if status == "EXISTS":
+        return Submitted("exists", state=said, budget=budget)
+    if status == "FULL":
+        return Submitted("full", depth=int(more[1]), full=said, budget=budget)
+    if status == "LIMITED":
+        wait_s = None if int(more[1]) < 0 else int(more[1]) / 1000
+        return Submitted("limited", limited=said, wait_s=wait_s, budget=budget)
+    return Submitted("accepted", budget=budget)
 
 
 def _parts(fields: Mapping[bytes, bytes]) -> list[Part]:

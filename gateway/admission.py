@@ -48,6 +48,7 @@ class Admission:
     ) -> None:
         self._settings = settings
         self._shares = settings.shares()
+        self._limits = settings.limits()
         self._gateway = gateway
         self._counter = counter
         self._watcher = watcher
@@ -78,6 +79,7 @@ class Admission:
             traceparent=scope.get(TRACEPARENT, ""),
             weight=self._shares.weight(owner),
             priority=self._shares.priority(owner, priority),
+            limits=self._limits.of(owner),
         )
         return Admitted(job, learnable_bytes(request.prompt))
 

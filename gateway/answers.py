@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Send
 
-from common.models import Outcome
+from common.models import Budget, Outcome
 from gateway.admission import Admitted
 from gateway.canceller import Canceller
 from gateway.errors import (
@@ -18,6 +18,7 @@ from gateway.errors import (
     stopping,
     unit_failed,
 )
+from gateway.limits import headers_of
 from gateway.mailbox import End, Head, Mailbox, Mailboxes, Shut
 from gateway.metrics import Metrics
 from gateway.submitter import Submitter
@@ -75,6 +76,7 @@ class Answer:
         self._first_byte = False
         self._ttft_s = 0.0
         self._last_bytes = b""
+        self._budget: Budget | None = None
 
     async def run(self) -> None:
         try:
@@ -96,7 +98,11 @@ class Answer:
 
     async def _submit(self) -> None:
         try:
-            await self._shared.submitter.submit(self._job)
+            submitted = await self._shared.submitter.submit(self._job)
+            self._budget = submitted.budget
+            refusal = self._shared.submitter.refusal(self._job, submitted)
+            if refusal:
+                raise refusal  # refused or out of reach, nothing is left behind
         except ApiError:
             self.abandoned = ""
             raise
@@ -199,6 +205,7 @@ class Answer:
         ]
         if self._job.priority:
             headers.append((b"x-adasplit-priority", str(self._job.priority).encode()))
+        headers += headers_of(self._job.limits, self._budget)
         if head:
             headers += [
                 (b"x-adasplit-unit", head.unit.encode("latin-1", "replace")),

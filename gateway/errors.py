@@ -1,5 +1,6 @@
 """What the gateway refuses or fails with, in the shape of OpenAI's errors."""
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +16,10 @@ _CLIENT_CLOSED_REQUEST = 499
 
 
 class ApiError(Exception):
-    """An answer that is an error. `retry_after_s` becomes a header in whole seconds."""
+    """An answer that is an error. `retry_after_s` becomes a header in whole seconds.
+
+    `hopeless`: OpenAI's clients are told not to try again, where the status alone would let them.
+    """
 
     def __init__(
         self,
@@ -24,6 +28,8 @@ class ApiError(Exception):
         code: str | None = None,
         param: str | None = None,
         retry_after_s: int | None = None,
+        *,
+        hopeless: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = int(status)
@@ -31,6 +37,7 @@ class ApiError(Exception):
         self.code = code
         self.param = param
         self.retry_after_s = retry_after_s
+        self.hopeless = hopeless
 
     @property
     def type(self) -> str:
@@ -63,6 +70,8 @@ class ApiError(Exception):
         headers = [(b"content-type", b"application/json"), (b"content-length", body_bytes)]
         if self.retry_after_s is not None:
             headers.append((b"retry-after", str(self.retry_after_s).encode()))
+        if self.hopeless:
+            headers.append((b"x-should-retry", b"false"))
         return headers
 
     def response(self) -> Response:
@@ -103,6 +112,17 @@ def queue_full(job_class: str, what: str, depth: int, retry_after_s: int) -> Api
     return ApiError(
         HTTPStatus.TOO_MANY_REQUESTS, message, "queue_full", retry_after_s=retry_after_s
     )
+
+
+def rate_limited(what: str, limit: int, tokens: int, wait_s: float | None) -> ApiError:
+    """`what`: jobs, requests or tokens. `wait_s` is None when the request never fits."""
+    status, code = HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_exceeded"
+    if wait_s is None:
+        message = f"The prompt has {tokens} tokens; the API key's limit is {limit} a minute."
+        return ApiError(status, message, code, hopeless=True)
+    known = {"jobs": "jobs at a time", "requests": "requests a minute"}
+    message = f"The API key's limit of {limit} {known.get(what, 'prompt tokens a minute')} is used."
+    return ApiError(status, message, code, retry_after_s=max(1, math.ceil(wait_s)))
 
 
 def no_units(retry_after_s: int) -> ApiError:

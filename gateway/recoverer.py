@@ -69,7 +69,7 @@ class Recoverer:
             box.shut("forgotten")
             return
         job = box.job
-        submitted = await self._submitter.once(job)
+        submitted = await self._submitter.once(job, again=True)
         self._metrics.resubmitted()
         log.warning("resubmitted job=%s answer=%s", job.id, submitted.status)
         if submitted.status == "full":

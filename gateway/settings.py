@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from common.settings import Settings
 from gateway.keys import ApiKeys
+from gateway.limits import KeyLimits
 from gateway.shares import Shares
 
 
@@ -23,6 +24,8 @@ class GatewaySettings(Settings):
     """What share of its class each API key has beside others: `name:4,…`, `*` the rest; else 1."""
     key_priorities: str = ""
     """The most urgent priority that each API key may use: `name:-10,…`, `*` the rest; else 0."""
+    key_limits: str = ""
+    """What each API key may use: `name:jobs=8/requests=600/tokens=100000,…`, `*` the rest."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Longest request body; a longer one is refused."""
     max_unsent_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
@@ -50,9 +53,14 @@ class GatewaySettings(Settings):
         """What each key may have."""
         return Shares.parse(self.key_weights, self.key_priorities)
 
+    def limits(self) -> KeyLimits:
+        """What each key may use."""
+        return KeyLimits.parse(self.key_limits)
+
     @model_validator(mode="after")
-    def _shares_can_be_read(self) -> Self:
+    def _shares_and_limits_can_be_read(self) -> Self:
         self.shares()
+        self.limits()
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from common.duty import Backoff
 from common.models import NewJob, Submitted
 from common.store import Store
 from gateway.canceller import Canceller
-from gateway.errors import queue_full, redis_unavailable
+from gateway.errors import ApiError, queue_full, rate_limited, redis_unavailable
 from gateway.watcher import Watcher
 
 log = logging.getLogger(__name__)
@@ -32,21 +32,31 @@ class Submitter:
         self._turn = asyncio.Semaphore(_AT_A_TIME)
         self._gave_up_s = -math.inf
 
-    async def submit(self, job: NewJob) -> None:
-        """Raises ApiError: the queue is full, or Redis is away."""
+    async def submit(self, job: NewJob) -> Submitted:
+        """Raises ApiError: Redis is away. What else keeps the job out, `refusal` says."""
         asked_s = time.monotonic()
         async with self._turn:
             if self._gave_up_s > asked_s:
                 # Those before it have waited in its place.
                 raise redis_unavailable()
-            submitted = await self._in_time(job)
+            return await self._in_time(job)
+
+    def refusal(self, job: NewJob, submitted: Submitted) -> ApiError | None:
+        """What a request is told whose job was not queued."""
         if submitted.status == "full":
             retry_after_s = self._watcher.retry_after_s(job.job_class, submitted.depth)
-            raise queue_full(job.job_class, submitted.full, submitted.depth, retry_after_s)
+            return queue_full(job.job_class, submitted.full, submitted.depth, retry_after_s)
+        if submitted.limited:
+            limit = getattr(job.limits, submitted.limited)
+            return rate_limited(submitted.limited, limit, job.tokens, submitted.wait_s)
+        return None
 
-    async def once(self, job: NewJob) -> Submitted:
-        """Raises RedisUnavailable. A job that is known already stays as it is."""
-        return await self._store.submit(job, self._watcher.policy)
+    async def once(self, job: NewJob, *, again: bool = False) -> Submitted:
+        """Raises RedisUnavailable. A job that is known already stays as it is.
+
+        `again`: Redis has lost it, and its key's limits do not count it a second time.
+        """
+        return await self._store.submit(job, self._watcher.policy, again=again)
 
     async def _in_time(self, job: NewJob) -> Submitted:
         try:

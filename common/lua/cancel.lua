@@ -4,11 +4,11 @@
 -- A waiting job is ended here and now. A running one keeps its slot until its unit has aborted it:
 -- its dispatcher then finishes it. outcome is cancelled or expired; of several calls the first counts.
 --
--- KEYS:    queue requeued waiting due spent virtual job bytes reply events lane_prefix wake_prefix
+-- KEYS:    queue requeued waiting due spent virtual job bytes reply events lane_prefix wake_prefix open_prefix
 -- ARGV:    job_id now_ms ttl_ms events_kept outcome reason
 -- RETURNS: OK | ASKED unit | FINISHED outcome | UNKNOWN
-local queue, requeued, waiting, due, spent, virtual, job, bytes, reply, events, lane_prefix, wake_prefix =
-  unpack(KEYS)
+local queue, requeued, waiting, due, spent, virtual, job, bytes, reply, events, lane_prefix, wake_prefix,
+  open_prefix = unpack(KEYS)
 local job_id, now_ms, ttl_ms, events_kept, outcome, reason = unpack(ARGV)
 
 local now = tonumber(now_ms)
@@ -18,7 +18,7 @@ if not now then
 end
 
 local seen = redis.call('HMGET', job, 'state', 'entry', 'unit', 'outcome', 'class', 'attempt',
-  'owner', 'priority')
+  'owner', 'priority', 'open')
 if not seen[1] then
   return { 'UNKNOWN' }
 end
@@ -60,6 +60,9 @@ if redis.call('ZREM', requeued, job_id) == 0 then
       end
     end
   end
+end
+if seen[9] then
+  redis.call('ZREM', open_prefix .. seen[9], job_id)
 end
 redis.call('XACK', queue, 'units', seen[2])
 redis.call('XDEL', queue, seen[2])

@@ -11,7 +11,7 @@
 -- handed out. policy holds live overrides of the settings of the same names; limit_short and limit_long are
 -- empty when limit counts for them. most bounds what this claim takes, empty: nothing does.
 --
--- KEYS:    queue_short queue_long requeued_short requeued_long waiting_short waiting_long due_short due_long spent_short spent_long virtual_short virtual_long role active leases idle_since hungry_short hungry_long woken_short woken_long units unit gateways pulse bytes policy events job_prefix lane_prefix reply_prefix wake_prefix
+-- KEYS:    queue_short queue_long requeued_short requeued_long waiting_short waiting_long due_short due_long spent_short spent_long virtual_short virtual_long role active leases idle_since hungry_short hungry_long woken_short woken_long units unit gateways pulse bytes policy events job_prefix lane_prefix reply_prefix wake_prefix open_prefix
 -- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept most limit limit_short limit_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s
 -- RETURNS: OK role wait_ms job ... | DRAINING | NOGROUP | UNORDERED
 --          job is: id class attempt why submitted_ms now_ms deadline_ms gateway route stream body
@@ -20,7 +20,7 @@
 local queue_short, queue_long, requeued_short, requeued_long, waiting_short, waiting_long, due_short, due_long,
   spent_short, spent_long, virtual_short, virtual_long, role, active, leases, idle_since, hungry_short,
   hungry_long, woken_short, woken_long, units, unit, gateways, pulse, bytes, policy, events, job_prefix,
-  lane_prefix, reply_prefix, wake_prefix = unpack(KEYS)
+  lane_prefix, reply_prefix, wake_prefix, open_prefix = unpack(KEYS)
 local unit_name, now_ms, alive_ms, lease_ms, ttl_ms, events_kept, most, limit, limit_short, limit_long,
   rasp_steal, rasp_steal_cooldown_s, rasp_long_takes_short, starvation_bound_s = unpack(ARGV)
 
@@ -86,8 +86,7 @@ local cooldown_ms = seconds_of(live[5], rasp_steal_cooldown_s) * 1000
 local may_borrow = on(live[6], rasp_long_takes_short)
 local bound_ms = seconds_of(live[7], starvation_bound_s) * 1000
 
--- From here on role is the word and no longer its key.
-local role = redis.call('GET', role) or 'short'
+local role = redis.call('GET', role) or 'short' -- the word, no longer its key
 local other = opposite[role]
 local counts = redis.call('HMGET', active, 'short', 'long')
 local held = { short = tonumber(counts[1] or 0), long = tonumber(counts[2] or 0) }
@@ -115,10 +114,9 @@ for class, queue in pairs(queues) do
   end
 end
 
-redis.call('ZREM', hungry_short, unit_name)
-redis.call('ZREM', hungry_long, unit_name)
-redis.call('ZREM', woken_short, unit_name)
-redis.call('ZREM', woken_long, unit_name)
+for _, names in ipairs({ hungry_short, hungry_long, woken_short, woken_long }) do
+  redis.call('ZREM', names, unit_name)
+end
 
 local function wake(name, from, to)
   local score = redis.call('ZSCORE', from, name)
@@ -155,11 +153,10 @@ if redis.call('HGET', unit, 'draining') == '1' then
   return { 'DRAINING' }
 end
 
+local jobs = {}
 local function load()
   return held.short / limits.short + held.long / limits.long
 end
-
-local jobs = {}
 local function room(class)
   local weight = { short = limits.long, long = limits.short }
   local used = held.short * weight.short + held.long * weight.long
@@ -171,6 +168,9 @@ local function end_unclaimed(job, id, class, seen, outcome, reason)
   redis.call('XACK', queues[class], 'units', seen[2])
   redis.call('XDEL', queues[class], seen[2])
   redis.call('HSET', job, 'state', 'finished', 'outcome', outcome, 'reason', reason, 'finished_ms', now)
+  if seen[14] then
+    redis.call('ZREM', open_prefix .. seen[14], id)
+  end
   -- The count of bytes changes only together with the body that it counts.
   redis.call('DECRBY', bytes, redis.call('HSTRLEN', job, 'body'))
   redis.call('HDEL', job, 'body')
@@ -186,7 +186,7 @@ end
 local function hand_out(id, entry, class, why)
   local job = job_prefix .. id
   local seen = redis.call('HMGET', job, 'state', 'entry', 'deadline_ms', 'gateway', 'submitted_ms', 'attempt',
-    'route', 'stream', 'body', 'unit', 'queued_ms', 'traceparent', 'weight')
+    'route', 'stream', 'body', 'unit', 'queued_ms', 'traceparent', 'weight', 'open')
   if seen[1] == 'running' and seen[2] == entry then
     -- A claim of an older version, which knows no order, has it.
     redis.call('XCLAIM', queues[class], 'units', seen[10], 0, entry, 'JUSTID')
@@ -279,8 +279,7 @@ local function take_place(class, place, owner, why)
   return cost
 end
 
--- Takes up to n jobs of a class. Those that nobody waits for any more are cleared on the way, a bounded
--- number of them: the rest is for the next claim.
+-- Takes up to n jobs of a class; clears those that nobody waits for any more, a bounded number of them.
 local function take(class, n, why)
   local taken = 0
   for _ = 1, 4 * n do
@@ -346,8 +345,7 @@ local function wait(ms)
   wait_ms = (wait_ms < 0 or ms < wait_ms) and math.max(0, math.ceil(ms)) or wait_ms
 end
 
--- A unit takes a starved job of the other class only while it holds none: an overload of one class
--- is not to push the other out of every unit.
+-- Only a unit that holds none of the other class: an overload of one is not to push the other out.
 if bound_ms > 0 and depth[other] > 0 and held[other] == 0 and room(other) > 0 then
   for _ = 1, 4 do
     local since, id, place = oldest(other)

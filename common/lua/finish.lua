@@ -4,10 +4,10 @@
 -- Fenced: only the running attempt, on its own unit, may finish. The body is dropped, the rest of the
 -- job stays readable for ttl_ms. What was cancelled while it ran ends as its canceller said.
 --
--- KEYS:    queue job active leases idle_since bytes reply events
+-- KEYS:    queue job active leases idle_since bytes reply events open_prefix
 -- ARGV:    job_id attempt unit_name class now_ms ttl_ms events_kept outcome status reason prompt_tokens completion_tokens [kind part]...
 -- RETURNS: OK | GONE | SUPERSEDED
-local queue, job, active, leases, idle_since, bytes, reply, events = unpack(KEYS)
+local queue, job, active, leases, idle_since, bytes, reply, events, open_prefix = unpack(KEYS)
 local job_id, attempt, unit_name, class, now_ms, ttl_ms, events_kept, outcome, status, reason,
   prompt_tokens, completion_tokens = unpack(ARGV)
 
@@ -17,7 +17,8 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local seen = redis.call('HMGET', job, 'state', 'attempt', 'entry', 'first_byte_ms', 'unit', 'cancel', 'cancel_as')
+local seen = redis.call('HMGET', job, 'state', 'attempt', 'entry', 'first_byte_ms', 'unit', 'cancel', 'cancel_as',
+  'open')
 if seen[1] ~= 'running' or seen[2] ~= attempt or seen[5] ~= unit_name then
   return { 'SUPERSEDED' }
 end
@@ -34,6 +35,9 @@ redis.call('HDEL', job, 'body')
 redis.call('PEXPIRE', job, ttl_ms)
 redis.call('XACK', queue, 'units', seen[3])
 redis.call('XDEL', queue, seen[3])
+if seen[8] then
+  redis.call('ZREM', open_prefix .. seen[8], job_id)
+end
 if redis.call('ZREM', leases, job_id) == 1 then
   redis.call('HINCRBY', active, class, -1)
   if redis.call('ZCARD', leases) == 0 then

@@ -6,11 +6,11 @@
 -- A job that was cancelled while it ran, or that ran out of attempts, is ended here; its gateway
 -- hears of it. The entry stays pending, under the consumer `requeued`, which keeps its place.
 --
--- KEYS:    queue requeued job active leases idle_since bytes pulse reply dead events hungry woken hungry_other woken_other units wake_prefix
+-- KEYS:    queue requeued job active leases idle_since bytes pulse reply dead events hungry woken hungry_other woken_other units wake_prefix open_prefix
 -- ARGV:    job_id attempt unit_name class now_ms alive_ms ttl_ms events_kept dead_kept max_attempts lapsed_only spared reason
 -- RETURNS: OK | DEAD | CANCELLED | EXPIRED | SUPERSEDED | HELD
 local queue, requeued, job, active, leases, idle_since, bytes, pulse, reply, dead, events, hungry, woken,
-  hungry_other, woken_other, units, wake_prefix = unpack(KEYS)
+  hungry_other, woken_other, units, wake_prefix, open_prefix = unpack(KEYS)
 local job_id, attempt, unit_name, class, now_ms, alive_ms, ttl_ms, events_kept, dead_kept, max_attempts,
   lapsed_only, spared, reason = unpack(ARGV)
 
@@ -31,7 +31,7 @@ if grace and judged < tonumber(grace) then
 end
 
 local seen = redis.call('HMGET', job, 'state', 'attempt', 'entry', 'submitted_ms', 'spared', 'cancel', 'unit',
-  'cancel_as')
+  'cancel_as', 'open')
 local here = seen[1] == 'running' and seen[7] == unit_name
 local running = here and seen[2] == attempt
 if here and not running then
@@ -76,6 +76,9 @@ local function note(event)
     'unit', unit_name, 'attempt', attempt, 'reason', reason, 'at_ms', now)
 end
 if outcome then
+  if seen[9] then
+    redis.call('ZREM', open_prefix .. seen[9], job_id)
+  end
   redis.call('XACK', queue, 'units', seen[3])
   redis.call('XDEL', queue, seen[3])
   redis.call('HSET', job, 'state', 'finished', 'outcome', outcome, 'reason', reason, 'finished_ms', now)

@@ -145,6 +145,21 @@ MUTANTS = {
         "if false then",
         "test_order",
     ),
+    "one request more than the limit": Mutant(
+        "submit", "if need > left then", "if need > left + 1 then", "test_limits"
+    ),
+    "a minute that is a second short": Mutant(
+        "submit", "second - 60", "second - 59", "test_limits"
+    ),
+    "one job at a time more than the limit": Mutant(
+        "submit", ">= tonumber(max_jobs)", "> tonumber(max_jobs)", "test_limits"
+    ),
+    "a job submitted again that counts again": Mutant(
+        "submit", "if limited and again == '0' then", "if limited then", "test_limits"
+    ),
+    "a dead job that goes on counting": Mutant(
+        "requeue", "redis.call('ZREM', open_prefix .. seen[9], job_id)", "", "test_limits"
+    ),
     "silence judged while Redis was away": Mutant(
         "forget", "judged = tonumber(beat)", "judged = now", "test_silence"
     ),
