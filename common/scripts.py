@@ -76,7 +76,5 @@ def load_scripts() -> dict[str, Script]:
     """All scripts of the package, by name."""
     folder = resources.files("common.lua")
     files = [item for item in folder.iterdir() if item.name.endswith(".lua")]
-    return {
-        item.name.removesuffix(".lua"): parse(item.name, item.read_text(encoding="utf-8"))
-        for item in files
-    }
+    texts = {item.name.removesuffix(".lua"): item.read_text(encoding="utf-8") for item in files}
+    return {name: parse(name, text) for name, text in texts.items()}

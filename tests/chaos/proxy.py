@@ -49,7 +49,7 @@ class Trap:
 def _script(call: list[Any]) -> str:
     if call[0] not in _SCRIPTS:
         return ""
-    return _NAMES.get(call[1], "").removesuffix(".lua")
+    return _NAMES.get(call[1], "")
 
 
 class Proxy:

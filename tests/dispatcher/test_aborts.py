@@ -89,7 +89,7 @@ async def test_a_cancel_while_the_job_is_given_back_leaves_no_lease(
 
     unit = await pool.unit(answer)
     dispatcher = await pool.dispatcher(unit, probe_s=600.0, lease_s=600.0)
-    dispatcher.connection.lost_request = "requeue.lua"
+    dispatcher.connection.lost_request = "requeue"
     job = await gateway.submit()
     await until(lambda: dispatcher.connection.lost_request == "")
     dispatcher.service._running.cancel(job, 1)

@@ -30,7 +30,7 @@ async def test_a_relay_whose_reply_was_lost_counts_once(pool: Pool, gateway: Gat
     sent = _watch_relays(dispatcher.service._store)
     job = await gateway.submit()
     await gateway.begun(job)
-    dispatcher.connection.lost_reply = "relay.lua"
+    dispatcher.connection.lost_reply = "relay"
     unit.release(job)
     got = await gateway.received(job)
     assert got.body == event("first") + event("second") + DONE
@@ -63,7 +63,7 @@ async def test_an_outcome_that_redis_did_not_hear_is_told_again(
     for stream in (True, False):
         job = await gateway.submit(stream=stream)
         await until(lambda: unit.in_flight == 1)
-        dispatcher.connection.lost_request = "finish.lua"
+        dispatcher.connection.lost_request = "finish"
         unit.release(job)
         got = await gateway.received(job)
         assert got.body == event(job) + USAGE + DONE
@@ -79,7 +79,7 @@ async def test_an_outcome_whose_reply_was_lost_is_recorded_once(
     dispatcher = await pool.dispatcher(unit)
     job = await gateway.submit()
     await until(lambda: unit.in_flight == 1)
-    dispatcher.connection.lost_reply = "finish.lua"
+    dispatcher.connection.lost_reply = "finish"
     unit.release(job)
     got = await gateway.received(job)
     assert (got.kinds[-1], got.end["outcome"]) == ("end", "ok")
@@ -94,7 +94,7 @@ async def test_a_claim_whose_reply_was_lost_gives_its_jobs_back_at_once(
 ) -> None:
     unit = await pool.unit(at_once)
     dispatcher = await pool.dispatcher(unit, lease_s=600.0)
-    dispatcher.connection.lost_reply = "claim.lua"
+    dispatcher.connection.lost_reply = "claim"
     jobs = await gateway.submit_many(3)
     for job in jobs:
         assert (await gateway.received(job)).end["outcome"] == "ok"
@@ -109,7 +109,7 @@ async def test_a_lost_claim_does_not_touch_what_runs(pool: Pool, gateway: Gatewa
     dispatcher = await pool.dispatcher(unit, lease_s=600.0)
     running = await gateway.submit()
     await until(lambda: unit.in_flight == 1)
-    dispatcher.connection.lost_reply = "claim.lua"
+    dispatcher.connection.lost_reply = "claim"
     claimed = await gateway.submit()
     await until(lambda: unit.in_flight == 2)
     unit.release(running, claimed)

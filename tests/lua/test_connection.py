@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.exceptions import (
     ClusterError,
     RedisClusterException,
@@ -227,3 +228,17 @@ async def test_a_mistake_that_a_clusters_client_finds_is_no_outage() -> None:
     mistake = RedisClusterException("No way to dispatch this command to Redis Cluster.")
     with pytest.raises(RedisClusterException):
         await Connection(Raising(mistake), None).command("PING")
+
+
+async def test_calls_are_timed_by_the_names_of_their_scripts(pool: Pool) -> None:
+    def timed(call: str) -> float:
+        name = "adasplit_redis_call_seconds_count"
+        return REGISTRY.get_sample_value(name, {"call": call}) or 0.0
+
+    before = {call: timed(call) for call in ("register", "claim", "turn", "command", "commands")}
+    await pool.unit("a")
+    job = await pool.one("a")
+    await pool.store.turn("a", finishes=[pool.finished(job)], claim=True)
+    await pool.views.now_ms()
+    await pool.views.pool()
+    assert [call for call, count in before.items() if timed(call) <= count] == []
