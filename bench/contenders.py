@@ -4,24 +4,20 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bench.result import System
 from bench.spec import SpecError
 from cli.program import Layout, Program
 from common.policy import Policy
 from common.settings import Settings
-from dispatcher.settings import DispatcherSettings
-from gateway.settings import GatewaySettings
-from scaler.settings import ScalerSettings
 
 BASELINES = ("static", "round-robin", "least-in-flight", "fifo")
 _KINDS = ("adasplit", *BASELINES)
 _NAMED = re.compile(r"(?P<name>[^=:,]+)=(?P<rest>.+)")
 _PARTITION = re.compile(r"(?P<short>\d+)/(?P<long>\d+)")
-
-_PROCESSES = (Settings, GatewaySettings, DispatcherSettings, ScalerSettings)
-_DEFAULTS = {name: of.default for kind in _PROCESSES for name, of in kind.model_fields.items()}
 
 SCALED = (
     *(name for name in Policy.model_fields if name.endswith("_s")),
@@ -65,7 +61,8 @@ class Contender:
         return (*(f"http://127.0.0.1:{port}/metrics" for port in ports), f"{layout.url}/metrics")
 
     def _scaled(self, speed: float) -> dict[str, str]:
-        values = {name: self.settings.get(name, _DEFAULTS[name]) for name in SCALED}
+        defaults = _defaults()
+        values = {name: self.settings.get(name, defaults[name]) for name in SCALED}
         return {name: f"{float(value) / speed:g}" for name, value in values.items()}
 
 
@@ -105,6 +102,18 @@ def read_contender(text: str, shared: Mapping[str, str], units: int) -> Contende
     return Contender(name, kind, settings, partition)
 
 
+@cache
+def _defaults() -> dict[str, Any]:
+    """Every setting of the processes that a system consists of, with its default."""
+    # These bring in whole web frameworks, for which other commands are not to wait.
+    from dispatcher.settings import DispatcherSettings  # noqa: PLC0415
+    from gateway.settings import GatewaySettings  # noqa: PLC0415
+    from scaler.settings import ScalerSettings  # noqa: PLC0415
+
+    kinds = (Settings, GatewaySettings, DispatcherSettings, ScalerSettings)
+    return {name: of.default for kind in kinds for name, of in kind.model_fields.items()}
+
+
 def _settings(text: str, of: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in text.split(","):
@@ -112,7 +121,7 @@ def _settings(text: str, of: str) -> dict[str, str]:
         name = name.strip().lower().removeprefix("adasplit_")
         if not equals:
             raise SpecError(f"{of}: {pair} stands where setting=value should")
-        if name not in _DEFAULTS:
+        if name not in _defaults():
             raise SpecError(f"{of}: there is no setting {name}")
         found[name] = value.strip()
     return found

@@ -67,10 +67,12 @@ def report(
 
 
 def _table(comparison: Comparison, name: str) -> Table:
-    table = Table(title=f"{name} requests; seconds, TPOT in ms", box=box.SIMPLE_HEAD)
-    table.add_column("system", overflow="fold", min_width=18)
-    for head in ("ok", "failed", "goodput", "TTFT p50", "p99", "TPOT p99", "E2E p50", "p99"):
-        table.add_column(head, justify="right", no_wrap=True)
+    table = Table(
+        title=f"{name} requests; seconds, TPOT in ms", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("system", overflow="fold", min_width=16)
+    for head in ("ok", "failed", "good", "TTFT\np50", "p99", "TPOT\np99", "E2E\np50", "p99"):
+        table.add_column(head, justify="right", vertical="bottom")
     for entry in comparison.entries:
         figures = entry.classes[name]
         good = figures["goodput"] or {}
