@@ -36,17 +36,19 @@ class Comparison:
         results: list[dict[str, Any]] = []
         for number, contender in enumerate(self.contenders, start=1):
             say(f"\n{number}/{len(self.contenders)} {contender.name}")
-            result = await self._measured(contender, say)
-            write_result(self.folder / f"{number:02}-{slug(contender.name)}.json", result)
+            name = f"{number:02}-{slug(contender.name)}"
+            result = await self._measured(contender, self.folder / "logs" / name, say)
+            write_result(self.folder / f"{name}.json", result)
             results.append(result)
             say(in_a_line(result))
             if result["interrupted"]:
                 break
         return results
 
-    async def _measured(self, contender: Contender, say: Callable[[str], None]) -> dict[str, Any]:
+    async def _measured(
+        self, contender: Contender, logs: Path, say: Callable[[str], None]
+    ) -> dict[str, Any]:
         layout = self.layout
-        logs = self.folder / "logs" / slug(contender.name)
         logs.mkdir(parents=True, exist_ok=True)
         programs = layout.programs() if not layout.units else []
         groups = [[one for one in programs if one.stage == "units"]]
