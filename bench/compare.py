@@ -37,7 +37,7 @@ class Comparison:
         for number, contender in enumerate(self.contenders, start=1):
             say(f"\n{number}/{len(self.contenders)} {contender.name}")
             name = f"{number:02}-{slug(contender.name)}"
-            result = await self._measured(contender, self.folder / "logs" / name, say)
+            result = await self._measured(contender, self._logs(name), say)
             write_result(self.folder / f"{name}.json", result)
             results.append(result)
             say(in_a_line(result))
@@ -45,11 +45,15 @@ class Comparison:
                 break
         return results
 
+    def _logs(self, name: str) -> Path:
+        folder = self.folder / "logs" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     async def _measured(
         self, contender: Contender, logs: Path, say: Callable[[str], None]
     ) -> dict[str, Any]:
         layout = self.layout
-        logs.mkdir(parents=True, exist_ok=True)
         programs = layout.programs() if not layout.units else []
         groups = [[one for one in programs if one.stage == "units"]]
         if not contender.url:
