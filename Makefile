@@ -9,7 +9,7 @@ PACKAGES := baseline bench cli common dispatcher gateway monitor scaler simulato
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-vllm chaos check fix lock clean
+.PHONY: help up test test-compose test-vllm chaos check fix lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ chaos: $(VENV)/dev.stamp  ## hurt a fleet of real processes; ARGS="--seed 1 --se
 test-vllm: $(VENV)/dev.stamp $(VLLM_VENV)/run.stamp  ## drive two real vLLM servers on this machine's CPU; 3.5 GB
 	VLLM_PYTHON=$(CURDIR)/$(VLLM_VENV)/bin/python $(BIN)/python -m pytest tests/vllm $(ARGS)
 
+test-compose: $(VENV)/dev.stamp  ## drive the composed system, where there is a Docker engine
+	TEST_COMPOSE=1 $(BIN)/python -m pytest --log-cli-level=INFO tests/compose $(ARGS)
+
 check: $(VENV)/dev.stamp  ## format, lint, strict types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -37,9 +40,11 @@ fix: $(VENV)/dev.stamp  ## format, and mend what the linter can mend
 	$(BIN)/ruff format .
 
 lock: $(VENV)/dev.stamp  ## resolve the dependencies again, into requirements/
-	for kind in run dev; do \
-	  extras="--extra build --extra bench --extra dashboard --extra tracing"; \
-	  [ $$kind = run ] || extras="$$extras --extra dev --constraint requirements/run.txt"; \
+	for kind in run serve dev; do \
+	  extras="--extra build --extra dashboard --extra tracing"; \
+	  [ $$kind = serve ] || extras="$$extras --extra bench"; \
+	  [ $$kind != dev ] || extras="$$extras --extra dev"; \
+	  [ $$kind = run ] || extras="$$extras --constraint requirements/run.txt"; \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header $$extras \
 	    pyproject.toml --output-file requirements/$$kind.txt || exit 1; \
