@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import yaml
 
 from common.settings import Settings
 from dispatcher import service as dispatcher_service
@@ -20,7 +21,7 @@ from tests.deploy.conftest import option, read_compose, seconds, text_of
 
 Services = Mapping[str, dict[str, Any]]
 
-DOORS = {"edge", "dashboard", "prometheus", "grafana"}
+DOORS = {"edge", "dashboard", "grafana"}
 OPTIONAL = {"prometheus", "grafana"}
 UNITS = [f"unit-{number}" for number in range(1, 5)]
 # Said on the command line, or the same for all: where a process listens and whom it serves.
@@ -118,7 +119,8 @@ def test_the_sides_meet_only_where_they_must(compose: Mapping[str, Any]) -> None
     assert compose["networks"]["queue"]["internal"] is True
     assert all(on[unit] == {"units"} for unit in UNITS)
     others = {name for name in services if not name.startswith(("unit-", "dispatcher-"))}
-    assert {name for name in others if "units" in on.get(name, ())} == set()
+    # Prometheus reads the units' own metrics.
+    assert {name for name in others if "units" in on.get(name, ())} <= {"prometheus"}
 
 
 def test_one_service_builds_the_image_before_all_that_use_it(services: Services) -> None:
@@ -133,9 +135,23 @@ def test_all_run_without_rights_and_end_in_time(services: Services) -> None:
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-        if name not in {"credentials", *OPTIONAL}:
-            assert service["read_only"] is True, name
+        if name != "credentials":
             assert service["restart"] == "unless-stopped", name
+            assert service["read_only"] is (name != "grafana"), name
+
+
+def test_prometheus_and_grafana_are_there_when_they_are_asked_for(services: Services) -> None:
+    optional = {name for name, service in services.items() if "profiles" in service}
+    assert optional == OPTIONAL
+    assert all(services[name]["profiles"] == ["observability"] for name in optional)
+    asked = yaml.safe_load(text_of("deploy/prometheus/prometheus.yml"))["scrape_configs"]
+    for job in asked:
+        found = [one for one in job.get("dns_sd_configs", ()) if one["names"][0] in services]
+        targets = [f"{one['names'][0]}:{one['port']}" for one in found]
+        targets += [target for one in job.get("static_configs", ()) for target in one["targets"]]
+        for name, port in (target.split(":") for target in targets):
+            if name != "localhost":
+                assert port == option(services[name]["command"], "--port"), name
 
 
 def test_a_stop_leaves_time_for_linger_drain_and_last_words(services: Services) -> None:
@@ -180,7 +196,8 @@ def test_the_gpu_overlay_replaces_the_units_and_nothing_else() -> None:
 def test_what_compose_itself_reads_is_documented(services: Services) -> None:
     texts = text_of("docker-compose.yml") + text_of("docker-compose.gpu.yml")
     read = set(re.findall(r"\$\{(\w+)", texts))
-    read |= {name for service in services.values() for name in service.get("environment", {})}
+    environments = [service.get("environment", {}) for service in services.values()]
+    read |= {name for one in environments for name, value in one.items() if value is None}
     read |= set(services["credentials"]["build"]["args"])
     documented = set(re.findall(r"`([A-Z_]+)`", text_of("docs/deploy.md")))
     assert {name for name in read - documented if not name.startswith("ADASPLIT_")} == set()
