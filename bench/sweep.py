@@ -173,7 +173,7 @@ def line(point: Point, repeats: int) -> str:
     )
     return (
         f"{where}: {point.requests_per_s:.3f} req/s, {point.output_tokens_per_s:.0f} tok/s;"
-        f" p50 {times}"
+        f" p50 {times}; {point.prompt_tokens} tokens in"
     )
 
 

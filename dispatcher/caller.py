@@ -13,6 +13,7 @@ from common.connection import RedisUnavailable
 from common.duty import Backoff
 from common.models import ClaimedJob, Finish, Lease, Outcome, Part
 from common.store import Store
+from dispatcher.engine_error import engine_error
 from dispatcher.forwarder import Forwarder
 from dispatcher.health import UnitHealth
 from dispatcher.metrics import Metrics
@@ -144,21 +145,30 @@ class Caller:
         self._finish(running, "ok", status=answer.status_code, tail=body, answer=(head, body))
 
     async def _stream(self, running: RunningJob, answer: httpx.Response, silence: Silence) -> None:
-        job = running.job
         tail = b""
         async for chunk in answer.aiter_raw():
             silence.broken(self._settings.between_chunk_timeout_s)
-            if not running.sent:
-                running.sent = True
-                self._metrics.first_byte(job.job_class, running.age_s)
-                running.trace.first_byte()
-                self._forwarder.put(job, "head", self._head(job, answer))
-            self._forwarder.put(job, "chunk", chunk, running.sent_bytes)
-            running.sent_bytes += len(chunk)
+            failure = engine_error(tail, chunk)
+            if failure is not None:
+                self._pass_on(running, answer, chunk[: failure.place])
+                raise UnitFault("engine", failure.reason)
+            self._pass_on(running, answer, chunk)
             tail = (tail + chunk)[-_TAIL_BYTES:]
         if b"data: [DONE]" not in tail:
             raise UnitFault("cut short", "the stream ended without [DONE]")
         self._finish(running, "ok", status=answer.status_code, tail=tail)
+
+    def _pass_on(self, running: RunningJob, answer: httpx.Response, chunk: bytes) -> None:
+        if not chunk:
+            return
+        job = running.job
+        if not running.sent:
+            running.sent = True
+            self._metrics.first_byte(job.job_class, running.age_s)
+            running.trace.first_byte()
+            self._forwarder.put(job, "head", self._head(job, answer))
+        self._forwarder.put(job, "chunk", chunk, running.sent_bytes)
+        running.sent_bytes += len(chunk)
 
     def _head(self, job: ClaimedJob, answer: httpx.Response) -> bytes:
         return orjson.dumps(

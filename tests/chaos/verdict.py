@@ -45,7 +45,6 @@ EXCUSES: dict[str, tuple[str, ...]] = {
     "broken redis_unavailable": (*_LOSES_MEMORY, "gateway frozen"),
     "502 unit_failed": _UNIT,
     "garbled": ("unit: malformed",),
-    "broken 500": ("unit: error_event",),
 }
 """How a request may end otherwise than well: only when one of these faults met it.
 

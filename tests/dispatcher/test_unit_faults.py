@@ -182,6 +182,78 @@ async def test_a_stream_that_loses_its_unit_fails_with_the_bytes_it_had(
     assert len(unit.calls) == 1
 
 
+def error_event(code: int) -> bytes:
+    """As a vLLM server writes it when its engine dies (500), or refuses late (400)."""
+    error = f'{{"message": "EngineCore died.", "type": "X", "param": null, "code": {code}}}'
+    return f'data: {{"error": {error}}}\n\n'.encode()
+
+
+async def test_a_stream_in_which_the_engine_dies_fails_with_the_bytes_before_that(
+    pool: Pool, gateway: Gateway
+) -> None:
+    async def answer(call: Call) -> web.StreamResponse:
+        return await call.stream(event("one"), event("two") + error_event(500) + DONE)
+
+    unit = await pool.unit(answer)
+    dispatcher = await pool.dispatcher(unit, **NO_SECOND_PROBE)
+    job = await gateway.submit()
+    got = await gateway.received(job)
+    # Neither the unit's own error nor its [DONE]: the gateway tells the client, as of any fault.
+    assert got.body == event("one") + event("two")
+    assert got.end["outcome"] == "failed"
+    assert got.end["reason"] == "the engine failed: EngineCore died."
+    assert await pool.outcome(job) == "failed"
+    assert dispatcher.metric("adasplit_unit_faults_total", fault="engine") == 1
+    assert dispatcher.metric("adasplit_unit_up") == 0
+
+
+async def test_an_error_event_that_is_cut_in_two_is_seen_as_well(
+    pool: Pool, gateway: Gateway
+) -> None:
+    async def answer(call: Call) -> web.StreamResponse:
+        whole = error_event(500) + DONE
+        response = await call.stream(event("one") + whole[:9])
+        await call.released()
+        await response.write(whole[9:])
+        return response
+
+    unit = await failing_unit(pool, answer)
+    job = await gateway.submit()
+    await gateway.begun(job)
+    unit.release(job)
+    got = await gateway.received(job)
+    assert got.end["outcome"] == "failed"
+    assert got.body == event("one") + error_event(500)[:9]
+
+
+async def test_an_engine_that_dies_before_it_said_anything_costs_one_attempt(
+    pool: Pool, gateway: Gateway
+) -> None:
+    async def answer(call: Call) -> web.StreamResponse:
+        return await call.stream(error_event(500) + DONE)
+
+    await failing_unit(pool, answer)
+    job = await gateway.submit()
+    await until(lambda: requeued(pool, job))
+    await answered_by_another(pool, job)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [error_event(400), event(r"data: {\"error\": {\"code\": 500}}")],
+    ids=["an error of the request", "a text that quotes one"],
+)
+async def test_what_is_no_failure_of_the_engine_is_passed_on_as_it_is(
+    pool: Pool, gateway: Gateway, said: bytes
+) -> None:
+    async def answer(call: Call) -> web.StreamResponse:
+        return await call.stream(event("one"), said, USAGE, DONE)
+
+    await failing_unit(pool, answer)
+    got = await gateway.received(await gateway.submit())
+    assert (got.end["outcome"], got.body) == ("ok", event("one") + said + USAGE + DONE)
+
+
 async def test_the_attempts_of_a_bad_unit_do_not_leak_slots(pool: Pool, gateway: Gateway) -> None:
     unit = await pool.unit(broken)
     dispatcher: Dispatcher = await pool.dispatcher(unit, max_attempts=1, unit_backoff_longest_s=0.1)
