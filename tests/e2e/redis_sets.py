@@ -49,15 +49,14 @@ class Node:
 
     def start(self) -> None:
         # A sentinel writes into its configuration what it learns.
-        config = self.folder / f"{self.port}.conf"
-        if not config.exists():
+        if not self._config.exists():
             port = "tls-port" if self.certificate else "port"
             fixed: dict[str, object] = {port: self.port, "bind": "127.0.0.1", "dir": self.folder}
             fixed |= {"logfile": f"{self.port}.log"}
             lines = [f"{name} {value}" for name, value in (fixed | self.options).items()]
-            config.write_text("\n".join(lines) + "\n")
+            self._config.write_text("\n".join(lines) + "\n")
         flags = ["--sentinel"] if self.sentinel else []
-        command = [sys.executable, "-c", DIES_WITH_ITS_PARENT, BINARY, str(config), *flags]
+        command = [sys.executable, "-c", DIES_WITH_ITS_PARENT, BINARY, str(self._config), *flags]
         self.process = subprocess.Popen(command)
         wait_for(self.client.ping, f"server on {self.port}")
 
@@ -71,6 +70,15 @@ class Node:
     def ask(self, *words: object) -> Any:
         with self.client as client:
             return client.execute_command(*words)
+
+    def follow(self, master: "Node") -> None:
+        """From its next start on be a replica; sentinels would see to it only after a while."""
+        with self._config.open("a") as config:
+            config.write(f"replicaof 127.0.0.1 {master.port}\n")
+
+    @property
+    def _config(self) -> Path:
+        return self.folder / f"{self.port}.conf"
 
     def kill(self) -> None:
         if self.process:

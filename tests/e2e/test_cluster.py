@@ -35,9 +35,10 @@ def pools(masters: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 tmp_path_factory.mktemp(pool),
                 *("--units", "1", "--redis-url", masters.url),
                 ADASPLIT_POOL=pool,
+                # The one unit is Short: it is to take long jobs soon.
+                ADASPLIT_STARVATION_BOUND_S="0.5",
             )
-        for one in started.values():
-            one.wait_ready()
+            started[pool].wait_ready()
         yield started
     finally:
         for one in started.values():

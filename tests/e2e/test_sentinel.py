@@ -55,6 +55,7 @@ async def test_a_master_that_is_made_a_replica_in_order_is_left(
 ) -> None:
     """The old one comes back as a replica; then an operator gives it the lead again."""
     (dead,) = (node for node in watched.servers if node is not watched.master)
+    dead.follow(watched.master)
     await asyncio.to_thread(dead.start)
     await asyncio.to_thread(wait_for, lambda: _follows(dead), "it follows the new master")
     load = Steady(up.url)
