@@ -167,6 +167,8 @@ class Calls:
             "class": lease.job_class,
             "ttl_ms": ms(self._settings.job_ttl_s),
             "dead_kept": self._settings.dead_kept,
+            "dead_bodies_kept": min(self._settings.dead_bodies_kept, self._settings.dead_kept),
+            "dead_bodies_bytes": self._settings.dead_bodies_bytes,
             "max_attempts": self._settings.max_attempts,
             "lapsed_only": int(lapsed_only),
             "spared": int(spared),

@@ -59,6 +59,10 @@ class Settings(Policy, BaseSettings):
     """About how many events `P:events` holds."""
     dead_kept: int = Field(default=1000, ge=10)
     """About how many dead-lettered jobs `P:dead` holds."""
+    dead_bodies_kept: int = Field(default=100, ge=0, le=1000)
+    """Of how many of these the body is kept, for `job_ttl_s`, so that they can be run again."""
+    dead_bodies_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
+    """Bytes that these bodies may have together."""
 
     @model_validator(mode="after")
     def _renew_and_heartbeat_in_time(self) -> Self:

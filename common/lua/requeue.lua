@@ -7,12 +7,12 @@
 -- hears of it. The entry stays pending, under the consumer `requeued`, which keeps its place.
 --
 -- KEYS:    queue requeued job active leases idle_since bytes pulse reply dead events hungry woken hungry_other woken_other units wake_prefix open_prefix
--- ARGV:    job_id attempt unit_name class now_ms alive_ms ttl_ms events_kept dead_kept max_attempts lapsed_only spared reason
+-- ARGV:    job_id attempt unit_name class now_ms alive_ms ttl_ms events_kept dead_kept dead_bodies_kept dead_bodies_bytes max_attempts lapsed_only spared reason
 -- RETURNS: OK | DEAD | CANCELLED | EXPIRED | SUPERSEDED | HELD
 local queue, requeued, job, active, leases, idle_since, bytes, pulse, reply, dead, events, hungry, woken,
   hungry_other, woken_other, units, wake_prefix, open_prefix = unpack(KEYS)
-local job_id, attempt, unit_name, class, now_ms, alive_ms, ttl_ms, events_kept, dead_kept, max_attempts,
-  lapsed_only, spared, reason = unpack(ARGV)
+local job_id, attempt, unit_name, class, now_ms, alive_ms, ttl_ms, events_kept, dead_kept,
+  dead_bodies_kept, dead_bodies_bytes, max_attempts, lapsed_only, spared, reason = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -82,15 +82,26 @@ if outcome then
   redis.call('XACK', queue, 'units', seen[3])
   redis.call('XDEL', queue, seen[3])
   redis.call('HSET', job, 'state', 'finished', 'outcome', outcome, 'reason', reason, 'finished_ms', now)
-  -- The count of bytes changes only together with the body that it counts.
+  -- The count of bytes is of unfinished jobs: it changes with the body, or with the job's end.
   redis.call('DECRBY', bytes, redis.call('HSTRLEN', job, 'body'))
-  redis.call('HDEL', job, 'body')
   redis.call('PEXPIRE', job, ttl_ms)
   redis.call('XADD', reply, 'NOMKSTREAM', '*', job_id .. ':' .. attempt .. ':end',
     cjson.encode({ outcome = outcome, reason = reason }))
   if outcome == 'dead' then
     redis.call('XADD', dead, 'MAXLEN', '~', dead_kept, '*', 'job', job_id, 'class', class, 'unit', unit_name,
       'attempt', attempt, 'reason', reason, 'at_ms', now)
+    -- The newest dead jobs keep their bodies, as far as these fit, for who wants to run one again.
+    local prefix, room = string.sub(job, 1, #job - #job_id), tonumber(dead_bodies_bytes)
+    local newest = redis.call('XREVRANGE', dead, '+', '-', 'COUNT', dead_bodies_kept + 1)
+    for place, entry in ipairs(newest) do
+      local other = prefix .. entry[2][2]
+      room = room - redis.call('HSTRLEN', other, 'body')
+      if place > tonumber(dead_bodies_kept) or room < 0 then
+        redis.call('HDEL', other, 'body')
+      end
+    end
+  else
+    redis.call('HDEL', job, 'body')
   end
   note(outcome)
   return { string.upper(outcome) }

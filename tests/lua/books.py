@@ -167,7 +167,7 @@ def _expected_job(model: Model, name: str) -> dict[str, Any]:
         "attempt": job.attempt,
         "unit": job.unit if job.state == "running" else None,
         "outcome": job.outcome or None,
-        "has_body": job.state != "finished",
+        "has_body": model.has_body(name),
     }
 
 

@@ -226,7 +226,8 @@ class Pool:
     async def held_bytes(self) -> int:
         """Bytes of the bodies of all jobs that have not ended."""
         jobs = [key for key in await self.key_names() if key.startswith(self.keys.job(""))]
-        return sum([await self.redis("HSTRLEN", job, "body") for job in jobs])
+        open_jobs = [job for job in jobs if await self.redis("HGET", job, "outcome") != b"dead"]
+        return sum([await self.redis("HSTRLEN", job, "body") for job in open_jobs])
 
     async def check_counts(self) -> None:
         """The counters say what the lease sets and the bodies hold; nothing is below 0."""

@@ -10,6 +10,8 @@ from tests.lua.model_order import COST, Order, Place
 ALIVE_MS = 10_000
 LEASE_MS = 15_000
 MAX_ATTEMPTS = 3
+DEAD_BODIES_KEPT = 2
+DEAD_BODIES_BYTES = 40
 
 
 @dataclass
@@ -85,6 +87,7 @@ class State:
     order: dict[JobClass, Order] = field(default_factory=lambda: {c: Order() for c in CLASSES})
     again: dict[JobClass, list[str]] = field(default_factory=lambda: {c: [] for c in CLASSES})
     notes: list[tuple[str, str]] = field(default_factory=list)
+    dead_bodies: list[Job] = field(default_factory=list)
     idle_hungry: set[str] = field(default_factory=set)
     leader: str | None = None
     cooled_ms: int = 0
@@ -156,9 +159,26 @@ class State:
         assert job.state != "finished"
         self._stop_waiting(job)
         job.state, job.outcome = "finished", outcome
+        if outcome == "dead":
+            self._keep_body(job)
         if said:
             self.deliver(job.gateway, {f"{job.id}:{job.attempt}:end": outcome})
         self.note("finished" if ran and outcome in {"ok", "failed"} else outcome, job.id)
+
+    def _keep_body(self, dead: Job) -> None:
+        """The newest dead jobs keep their bodies, as far as these fit."""
+        self.dead_bodies.insert(0, dead)
+        room, kept = DEAD_BODIES_BYTES, []
+        for job in self.dead_bodies[:DEAD_BODIES_KEPT]:
+            room -= job.body_bytes
+            if room < 0:
+                break
+            kept.append(job)
+        self.dead_bodies = kept
+
+    def has_body(self, name: str) -> bool:
+        job = self.jobs[name]
+        return job.state != "finished" or job in self.dead_bodies
 
     def _stop_waiting(self, job: Job) -> None:
         if self.order[job.job_class].find(job.id):

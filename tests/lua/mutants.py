@@ -160,6 +160,9 @@ MUTANTS = {
     "a dead job that goes on counting": Mutant(
         "requeue", "redis.call('ZREM', open_prefix .. seen[9], job_id)", "", "test_limits"
     ),
+    "bodies of dead jobs kept without a bound": Mutant(
+        "requeue", "or room < 0 then", "then", "test_bytes"
+    ),
     "silence judged while Redis was away": Mutant(
         "forget", "judged = tonumber(beat)", "judged = now", "test_silence"
     ),

@@ -16,7 +16,16 @@ from common.settings import Settings
 from tests.lua.books import Reader, expected, words
 from tests.lua.conftest import Clock
 from tests.lua.model import Attempt, Model
-from tests.lua.model_state import ALIVE_MS, LEASE_MS, MAX_ATTEMPTS, Job, Rules, Unit
+from tests.lua.model_state import (
+    ALIVE_MS,
+    DEAD_BODIES_BYTES,
+    DEAD_BODIES_KEPT,
+    LEASE_MS,
+    MAX_ATTEMPTS,
+    Job,
+    Rules,
+    Unit,
+)
 
 UNITS = ("a", "b", "c", "d")
 GATEWAYS = ("g1", "g2", "g3")
@@ -51,6 +60,8 @@ def _settings() -> Settings:
         alive_s=ALIVE_MS / 1000,
         lease_s=LEASE_MS / 1000,
         max_attempts=MAX_ATTEMPTS,
+        dead_bodies_kept=DEAD_BODIES_KEPT,
+        dead_bodies_bytes=DEAD_BODIES_BYTES,
         reply_ttl_s=3600.0,
         worker_concurrency_limit_short=3,
         worker_concurrency_limit_long=2,

@@ -55,6 +55,44 @@ async def test_every_end_of_a_job_gives_its_bytes_back(pool: Pool) -> None:
     assert await held(pool) == 0
 
 
+async def bodies(pool: Pool, jobs: list[str]) -> list[str]:
+    has = [await pool.redis("HEXISTS", pool.keys.job(job), "body") for job in jobs]
+    return [job for job, there in zip(jobs, has, strict=True) if there]
+
+
+async def die(pool: Pool, *sizes: int) -> list[str]:
+    """Jobs with bodies of these sizes, dead-lettered one after the other."""
+    once = pool.with_settings(max_attempts=1)
+    jobs = [await once.one("a", body=b"x" * size) for size in sizes]
+    for job in jobs:
+        assert await once.requeue("a", job) == "DEAD"
+    return [job.id for job in jobs]
+
+
+async def test_the_newest_dead_jobs_keep_their_bodies(pool: Pool) -> None:
+    await pool.unit("a")
+    small = pool.with_settings(dead_bodies_kept=2)
+    jobs = await die(small, 10, 20, 30)
+    assert await bodies(pool, jobs) == jobs[1:]
+    assert await held(pool) == 0
+    assert await bodies(pool, await die(pool.with_settings(dead_bodies_kept=0), 10)) == []
+
+
+async def test_bodies_of_dead_jobs_are_kept_as_far_as_they_fit(pool: Pool) -> None:
+    await pool.unit("a")
+    small = pool.with_settings(dead_bodies_bytes=100)
+    jobs = await die(small, 40, 50, 60)
+    assert await bodies(pool, jobs) == jobs[2:]
+    large = await die(small, 101)
+    assert await bodies(pool, [*jobs, *large]) == []
+
+
+async def test_a_body_of_a_dead_job_goes_with_its_record(pool: Pool) -> None:
+    await pool.unit("a")
+    (job,) = await die(pool, 10)
+    assert 0 < await pool.redis("PTTL", pool.keys.job(job)) <= pool.settings.job_ttl_s * 1000
+
+
 async def test_the_same_end_twice_gives_bytes_back_once(pool: Pool) -> None:
     await pool.unit("a")
     job = await pool.one("a", body=BODY)

@@ -176,7 +176,7 @@ async def test_a_job_is_set_aside_after_three_attempts(pool: Pool) -> None:
     assert json.loads(batch[f"{job.id}:3:end"]) == {"outcome": "dead", "reason": "unit failed"}
     assert await pool.redis("XLEN", pool.keys.queue("short")) == 0
     assert await pool.depth() == 0
-    assert await pool.redis("HEXISTS", pool.keys.job(job.id), "body") == 0
+    assert await pool.redis("HGET", pool.keys.job(job.id), "body") == job.body
 
 
 async def test_a_lapse_counts_as_an_attempt(pool: Pool) -> None:
