@@ -62,7 +62,9 @@ def prepare(folder: Path) -> Embedded:
     config.touch(mode=0o600)
     config.write_text(_CONFIG.format(port=port, password=password, folder=folder), encoding="utf-8")
     command = (str(get_binary_path()), str(config))
-    return Embedded(f"redis://:{password}@127.0.0.1:{port}/0", Program("redis", "redis", command))
+    # The user has a name because redis-cli 7.0 takes a nameless one for a user called "".
+    url = f"redis://default:{password}@127.0.0.1:{port}/0"
+    return Embedded(url, Program("redis", "redis", command))
 
 
 def _free_port() -> int:
