@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 VLLM_VENV := .venv-vllm
 BIN := $(VENV)/bin
-PACKAGES := baseline bench cli common dispatcher gateway monitor scaler simulator
+PACKAGES := baseline bench cli common dashboard dispatcher gateway monitor scaler simulator
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -49,6 +49,10 @@ lock: $(VENV)/dev.stamp  ## resolve the dependencies again, into requirements/
 	    --no-emit-index-url --no-emit-find-links --no-header $$extras \
 	    pyproject.toml --output-file requirements/$$kind.txt || exit 1; \
 	done
+
+.PHONY: screenshots
+screenshots: $(VENV)/dev.stamp  ## take the pictures of the docs anew, of a real run; wants chromium
+	$(BIN)/python -m tests.dashboard.screenshots docs/img
 
 clean:  ## remove the environment and the caches
 	rm -rf $(VENV) $(VLLM_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
