@@ -35,7 +35,7 @@ class Child:
 
     async def start(self) -> None:
         # A session of its own: Ctrl-C reaches only the parent, which stops the rest in order.
-        command = (sys.executable, "-m", "cli.tied", str(os.getpid()), *self.program.command)
+        command = (sys.executable, "-m", "common.tied", str(os.getpid()), *self.program.command)
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,

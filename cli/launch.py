@@ -96,6 +96,8 @@ class _Run:
             return
         self._say(f"ready after {time.monotonic() - started_s:.1f} s; try:\n")
         self._say(await self._curl(views) + "\n")
+        if self._launch.layout.dashboard_url:
+            self._say(f"dashboard: {self._launch.layout.dashboard_url}\n")
         self._say("Ctrl-C stops everything\n")
         title = f"AdaSplit  pool {self._launch.settings.pool}  {self._launch.layout.url}"
         viewer = Viewer(views, self._launch.settings, self._console, title)
@@ -153,6 +155,7 @@ def _summary(children: list[Child]) -> str:
         "scaler": "scaler",
         "dispatchers": "dispatcher",
         "gateways": "gateway",
+        "dashboard": "dashboard",
     }
     counts = Counter(stages)
     counted = [

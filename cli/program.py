@@ -5,18 +5,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["redis", "units", "dispatchers", "scaler", "gateways"]
+Stage = Literal["redis", "units", "dispatchers", "scaler", "gateways", "dashboard"]
 
 START_ORDER: tuple[tuple[Stage, ...], ...] = (
     ("redis",),
     ("units",),
-    ("scaler", "dispatchers", "gateways"),
+    ("scaler", "dispatchers", "gateways", "dashboard"),
 )
 """Each group starts when the one before it is ready; a dispatcher then finds its unit at once."""
 
-STOP_ORDER: tuple[Stage, ...] = ("gateways", "dispatchers", "scaler", "units", "redis")
+STOP_ORDER: tuple[Stage, ...] = (
+    *("gateways", "dispatchers", "scaler"),
+    *("dashboard", "units", "redis"),
+)
 """Whoever needs another stops before it: gateways finish open answers while all else still runs,
-dispatchers drain while their units answer, and Redis goes last because all others write to it."""
+dispatchers drain while their units answer and the dashboard shows it, and Redis goes last because
+all others write to it."""
 
 
 _LOOPBACK = "127.0.0.1"
@@ -36,7 +40,8 @@ class Program:
 class Layout:
     """What to run where; `units` are given ones, else `simulated` are started.
 
-    `host` is the gateways' alone: what else listens does so for this machine only.
+    `host` is the gateways' and `dashboard_host` the dashboard's: what else listens does so for this
+    machine only. `dashboard_port` 0 is no dashboard.
     """
 
     host: str = _LOOPBACK
@@ -47,10 +52,17 @@ class Layout:
     simulated: int = 4
     speed: float = 1.0
     units: Mapping[str, str] | None = None
+    dashboard_host: str = _LOOPBACK
+    dashboard_port: int = 8080
 
     @property
     def url(self) -> str:
         return _url(self.host, self.port)
+
+    @property
+    def dashboard_url(self) -> str:
+        """Where a browser on this machine finds the dashboard; empty when there is none."""
+        return _url(self.dashboard_host, self.dashboard_port) + "/" if self.dashboard_port else ""
 
     @property
     def unit_urls(self) -> dict[str, str]:
@@ -71,12 +83,15 @@ class Layout:
         wanted.append((self.admin_port, "the scaler", "--admin-port"))
         for number, name in enumerate(self.unit_urls, start=1):
             wanted.append((self.admin_port + number, f"the dispatcher of {name}", "--admin-port"))
+        if self.dashboard_port:
+            wanted.append((self.dashboard_port, "the dashboard", "--dashboard-port"))
         return _distinct(wanted)
 
     def programs(self) -> list[Program]:
         """Everything but Redis."""
         units = [] if self.units else self._simulators()
-        return [*units, self._scaler(), *self._dispatchers(), *self._gateways()]
+        duties = [self._scaler(), *self._dispatchers(), *self._gateways()]
+        return [*units, *duties, *self._dashboard()]
 
     def _simulators(self) -> list[Program]:
         return [
@@ -107,9 +122,16 @@ class Layout:
             for number in range(1, self.gateways + 1)
         ]
 
+    def _dashboard(self) -> list[Program]:
+        if not self.dashboard_port:
+            return []
+        where = self.dashboard_host, self.dashboard_port
+        return [_program("dashboard", "dashboard", "dashboard", *where)]
+
     def host_of(self, port: int) -> str:
         """The address on which a port is listened on."""
-        return self.host if port == self.port else _LOOPBACK
+        hosts = {self.dashboard_port: self.dashboard_host, self.port: self.host}
+        return hosts.get(port, _LOOPBACK)
 
 
 def _program(name: str, stage: Stage, module: str, host: str, port: int, *more: str) -> Program:

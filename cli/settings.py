@@ -15,6 +15,10 @@ class CliSettings(Settings):
     """Address that the gateway listens on, and with it all that `adasplit up` starts."""
     port: int = 8000
     """Port that the gateway listens on."""
+    dashboard_host: str = "127.0.0.1"
+    """Address that the dashboard listens on."""
+    dashboard_port: int = 8080
+    """Port that the dashboard listens on; 0 is no dashboard."""
     units: str = ""
     """Units to use instead of simulated ones: `unit-1=http://127.0.0.1:8001,…`."""
     tokenizer: Path | None = None

@@ -30,6 +30,10 @@ def up(
     admin_port: Annotated[
         int, typer.Option(help="Port of the scaler's pages; the dispatchers' follow.")
     ] = 9100,
+    dashboard_port: Annotated[
+        int | None,
+        typer.Option(help="Port of the dashboard, 0: none; else ADASPLIT_DASHBOARD_PORT, 8080."),
+    ] = None,
     speed: Annotated[
         float, typer.Option(min=0.01, help="How many times faster than life units are simulated.")
     ] = 1.0,
@@ -44,12 +48,14 @@ def up(
     ] = None,
     view: Annotated[bool, typer.Option(help="Show a live page, on a terminal.")] = True,
 ) -> None:
-    """Start Redis, units, dispatchers, scaler and gateways; show them; stop all on Ctrl-C."""
+    """Start Redis, units, dispatchers, scaler, gateways and dashboard; stop all on Ctrl-C."""
     options = {"redis_url": redis_url or None, "host": host, "port": port}
+    options["dashboard_port"] = dashboard_port
     settings = read_settings(**{name: each for name, each in options.items() if each is not None})
     given = read_units(unit or settings.units.split(","))
     layout = Layout(
-        settings.host, settings.port, unit_port, admin_port, gateways, units, speed, given or None
+        *(settings.host, settings.port, unit_port, admin_port, gateways, units, speed),
+        *(given or None, settings.dashboard_host, settings.dashboard_port),
     )
     console = Console()
     live = view and console.is_terminal

@@ -27,6 +27,12 @@ def place_of(entry: str, priority: str = "0") -> str:
     return f"{ms}-{sequence:0>10}" + (f":{priority}" if priority != "0" else "")
 
 
+def entry_of(place: str) -> str:
+    """The id of the entry that has a place."""
+    ms, _, sequence = place.partition(":")[0].partition("-")
+    return f"{ms}-{int(sequence)}"
+
+
 def other_class(job_class: JobClass) -> JobClass:
     return "long" if job_class == "short" else "short"
 

@@ -246,3 +246,47 @@ class PoolView:
     overrides: dict[str, str]
     body_bytes: int = 0
     dead: int = 0
+
+
+@dataclass(frozen=True)
+class JobView:
+    """All that is known of a job but its body and its owner; None is what has not happened."""
+
+    id: str
+    job_class: JobClass
+    state: str
+    outcome: str
+    reason: str
+    unit: str
+    why: str
+    attempt: int
+    tokens: int
+    stream: bool
+    status: int
+    submitted_ms: int
+    claimed_ms: int | None
+    first_byte_ms: int | None
+    finished_ms: int | None
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class HeldView:
+    """What a unit holds: how many jobs, and the ids of as many of them as were asked for."""
+
+    count: int
+    jobs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DeadView:
+    """A dead-lettered job as `P:dead` has it; `entry` is its id there."""
+
+    entry: str
+    job: str
+    job_class: JobClass
+    unit: str
+    attempt: int
+    reason: str
+    at_ms: int

@@ -7,15 +7,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
-    *("baseline", "bench", "cli", "common", "dispatcher", "gateway", "monitor", "scaler"),
+    *(
+        "baseline",
+        "bench",
+        "cli",
+        "common",
+        "dashboard",
+        "dispatcher",
+        "gateway",
+        "monitor",
+        "scaler",
+    ),
     "simulator",
 )
-LATER_PACKAGES = ("dashboard",)
 
 
 def source_files(*suffixes: str, tests: bool = False) -> Iterator[Path]:
     """Our files of these kinds, in every package that exists."""
-    folders = (*PACKAGES, *LATER_PACKAGES, *(("tests",) if tests else ()))
+    folders = (*PACKAGES, *(("tests",) if tests else ()))
     for folder in folders:
         found = (ROOT / folder).rglob("*")
         yield from sorted(path for path in found if path.suffix in suffixes and path.is_file())

@@ -74,6 +74,10 @@ class Up:
         self.family = psutil.Process(self.process.pid).children(recursive=True)
 
     @property
+    def dashboard_url(self) -> str:
+        return f"http://127.0.0.1:{self.port + 9}"
+
+    @property
     def curl(self) -> str:
         """The request that it printed."""
         return self.said.partition("try:\n\n")[2].partition("\n\n")[0]
@@ -136,6 +140,7 @@ def run_cli(environment: dict[str, str], *arguments: str) -> subprocess.Complete
 def start_up(folder: Path, *arguments: str, **settings: str) -> Up:
     port, output = free_block(), folder / "output.txt"
     ports = ["--port", str(port), "--unit-port", str(port + 1), "--admin-port", str(port + 10)]
+    ports += ["--dashboard-port", str(port + 9)]
     environment = environment_in(folder)
     with output.open("wb") as out:
         process = subprocess.Popen(

@@ -25,7 +25,7 @@ def test_a_signal_stops_everything_in_order(
     one.wait_gone()
     assert one.process.returncode == 0
     stages = [line.split()[1] for line in one.said.splitlines() if line.startswith("stopping ")]
-    assert stages == ["in", "gateways", "dispatchers", "scaler", "units", "redis"]
+    assert stages == ["in", "gateways", "dispatchers", "scaler", "dashboard", "units", "redis"]
     assert not list((tmp_path / "adasplit").glob("*.json"))
     assert not list(tmp_path.glob("adasplit-*"))
 
@@ -127,9 +127,10 @@ def refused(done: CompletedProcess[str]) -> str:
     return done.stderr.removeprefix("adasplit: ").rstrip()
 
 
-@pytest.mark.parametrize("option", ["--port", "--unit-port", "--admin-port"])
+@pytest.mark.parametrize("option", ["--port", "--unit-port", "--admin-port", "--dashboard-port"])
 def test_a_port_in_use_is_one_line(cli_alone: Cli, free_port: int, option: str) -> None:
     ports = {"--port": free_port, "--unit-port": free_port + 1, "--admin-port": free_port + 10}
+    ports["--dashboard-port"] = free_port + 9
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", ports[option]))
         taken.listen()
@@ -166,7 +167,8 @@ def test_a_port_wanted_twice_is_one_line(cli_alone: Cli, free_port: int) -> None
 
 
 def some_ports(first: int) -> list[str]:
-    return ["--port", str(first), "--unit-port", str(first + 1), "--admin-port", str(first + 10)]
+    options = {"--port": 0, "--unit-port": 1, "--dashboard-port": 9, "--admin-port": 10}
+    return [word for name, place in options.items() for word in (name, str(first + place))]
 
 
 def test_a_redis_that_does_not_answer_is_one_line(cli_alone: Cli, free_port: int) -> None:

@@ -1,4 +1,4 @@
-"""`python -m cli.tied PARENT COMMAND...`: becomes a command that dies when its parent does.
+"""`python -m common.tied PARENT COMMAND...`: becomes a command that dies when its parent does.
 
 Without it, a SIGKILL of `adasplit up` would leave its processes and their ports behind: the parent
 gets no chance to stop them. A program of its own, and not a function between fork and exec, because
