@@ -25,7 +25,7 @@ DOORS = {"edge", "dashboard", "grafana"}
 OPTIONAL = {"prometheus", "grafana"}
 UNITS = [f"unit-{number}" for number in range(1, 5)]
 # Said on the command line, or the same for all: where a process listens and whom it serves.
-SAID_OTHERWISE = {"host", "port", "unit", "unit_url"}
+SAID_OTHERWISE = {"host", "port", "unit", "unit_url", "dashboard_host", "dashboard_port"}
 
 
 def process_of(service: Mapping[str, Any]) -> str | None:
