@@ -60,6 +60,8 @@ def _draw_queues(axes: Axes, queues: dict[str, list[Row]], start: datetime) -> N
     for name in CLASSES:
         _line(axes, queues.get(name, []), "depth", start, color=_QUEUE_COLOURS[name], label=name)
     _finish(axes, "waiting jobs")
+    # An empty queue is a flat line at the bottom, not a scale of hundredths.
+    axes.set_ylim(top=max(1.0, axes.get_ylim()[1]))
 
 
 def _draw_roles(axes: Axes, units: dict[str, list[Row]], start: datetime) -> None:

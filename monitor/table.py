@@ -114,9 +114,9 @@ def _queues(queues: Iterable[QueueSample]) -> Table:
 def state(unit: UnitSample) -> str:
     """A word; of a unit that has stopped answering with how long ago it did."""
     age_s = unit.unit.age_s
-    if unit.state == "stale" and age_s is not None:
-        return f"stale {age_s:.0f}s"
-    return unit.state
+    if unit.answers or age_s is None:
+        return unit.state
+    return f"{unit.state} {age_s:.0f}s"
 
 
 def count(value: float | None) -> str:

@@ -10,6 +10,8 @@ import httpx
 from monitor.scraper import Look, Scraper
 from monitor.snapshot import Pool, PoolSide, Snapshot, UnitSample, UnitSide, read_pool
 
+_FORGOTTEN_AFTER_S = 600.0
+
 State = Mapping[str, Any]
 """The pool's state, in the shape of `/v1/state`."""
 
@@ -24,8 +26,9 @@ AskState = Callable[[], Awaitable[State]]
 class Watcher:
     """Units are those given by name and URL, and those that the pool's state names.
 
-    A given URL comes before that of the state. While the state is unknown, the units that it last
-    named are looked at further.
+    A given URL comes before that of the state. A unit that the state named once is looked at
+    further, also while the state is unknown. One that has left the pool, as a unit does that its
+    dispatcher finds unwell, counts as dead, and is forgotten when it has been silent for long.
     """
 
     def __init__(
@@ -39,19 +42,29 @@ class Watcher:
         self._ask_state = ask_state
         self._given = given
         self._window_s = window_s
-        self._named: Mapping[str, str] = {}
+        self._named: dict[str, str] = {}
         self._scrapers: dict[str, Scraper] = {}
 
     async def snapshot(self) -> Snapshot:
         at = datetime.now(UTC)
         pool, no_state = await self._pool()
-        if not no_state:
-            self._named = pool.urls
+        self._named |= pool.urls
+        left = set() if no_state else self._named.keys() - pool.units.keys()
         scrapers = self._current()
-        looks = await asyncio.gather(*(scraper.look() for scraper in scrapers.values()))
+        found = await asyncio.gather(*(scraper.look() for scraper in scrapers.values()))
+        looks = dict(zip(scrapers, found, strict=True))
+        for name in left:
+            if _long_silent(looks[name]) and name not in self._given:
+                del looks[name], self._named[name]
+        gone = PoolSide(alive=False)
         units = [
-            _unit_sample(name, scraper.url, pool.units.get(name, PoolSide()), look)
-            for (name, scraper), look in zip(scrapers.items(), looks, strict=True)
+            _unit_sample(
+                name,
+                scrapers[name].url,
+                pool.units.get(name, gone if name in left else PoolSide()),
+                look,
+            )
+            for name, look in looks.items()
         ]
         return Snapshot(at, tuple(units), pool.queues, no_state)
 
@@ -65,7 +78,7 @@ class Watcher:
 
     def _current(self) -> dict[str, Scraper]:
         """A scraper for each unit, kept for as long as its URL is the same."""
-        urls = dict(sorted((dict(self._named) | dict(self._given)).items()))
+        urls = dict(sorted((self._named | dict(self._given)).items()))
         self._scrapers = {name: self._scraper(name, url) for name, url in urls.items()}
         return self._scrapers
 
@@ -74,6 +87,10 @@ class Watcher:
         if known is not None and known.url == url:
             return known
         return Scraper(self._client, url, self._window_s)
+
+
+def _long_silent(look: Look) -> bool:
+    return look.reading is None and (look.age_s is None or look.age_s > _FORGOTTEN_AFTER_S)
 
 
 def _unit_sample(name: str, url: str, pool: PoolSide, look: Look) -> UnitSample:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+import monitor.watcher as watcher_module
+from monitor.table import state
 from monitor.watcher import Watcher
 from tests.monitor.conftest import World, page, state_of
 
@@ -57,8 +59,34 @@ async def test_units_stay_known_while_the_state_is_not(world: World, watch: Watc
     world.is_unknown()
     (unit,) = (await watcher.snapshot()).units
     assert (unit.state, unit.pool.role) == ("ok", None)
+
+
+async def test_a_unit_that_left_the_pool_is_dead_and_looked_at_further(
+    world: World, watch: Watch
+) -> None:
+    world.state, world.pages = state_of("unit-1"), {"unit-1": page(running=1)}
+    watcher = watch()
+    await watcher.snapshot()
     world.state = state_of()
-    assert (await watcher.snapshot()).units == ()
+    (unit,) = (await watcher.snapshot()).units
+    assert (unit.state, unit.pool.role, unit.unit.running) == ("dead", None, 1.0)
+    world.pages["unit-1"] = httpx.ConnectError("refused")
+    (unit,) = (await watcher.snapshot()).units
+    assert state(unit) == "dead 0s"
+    world.state, world.pages = state_of("unit-1"), {"unit-1": page()}
+    assert (await watcher.snapshot()).units[0].state == "ok"
+
+
+async def test_a_unit_that_left_and_is_silent_for_long_is_forgotten(
+    world: World, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.state, world.pages = state_of("unit-1", "unit-2"), {"unit-1": page(), "unit-2": page()}
+    watcher = watch()
+    await watcher.snapshot()
+    world.state, world.pages["unit-1"] = state_of("unit-2"), 503
+    monkeypatch.setattr(watcher_module, "_FORGOTTEN_AFTER_S", -1.0)
+    for _ in range(2):
+        assert [unit.name for unit in (await watcher.snapshot()).units] == ["unit-2"]
 
 
 @pytest.mark.parametrize(
