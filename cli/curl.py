@@ -4,7 +4,7 @@ import json
 import shlex
 
 
-def curl(url: str, model: str, *, with_key: bool) -> str:
+def curl(url: str, model: str, key: str) -> str:
     """A streamed chat that ends within seconds, in lines that fit a terminal."""
     messages = [{"role": "user", "content": "Tell me a story."}]
     body = (
@@ -12,7 +12,7 @@ def curl(url: str, model: str, *, with_key: bool) -> str:
         f'      "messages": {json.dumps(messages)}}}'
     )
     lines = [f"curl -N {url}/v1/chat/completions", "-H 'content-type: application/json'"]
-    if with_key:
-        lines.append("-H 'authorization: Bearer <one of ADASPLIT_API_KEYS>'")
+    if key:
+        lines.append(f"-H 'authorization: Bearer {key}'")
     lines.append(f"-d {shlex.quote(body)}")
     return " \\\n  ".join(lines)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import time
 from collections import Counter
@@ -62,6 +63,10 @@ class _Run:
         self._hurry = asyncio.Event()
         self._warned = False
         environment = os.environ | {"ADASPLIT_REDIS_URL": redis_url, "PYTHONUNBUFFERED": "1"}
+        # Where others can reach the gateway, this run has a key of its own, unless told otherwise.
+        self._key = secrets.token_urlsafe(24) if launch.settings.needs_key else ""
+        if self._key:
+            environment["ADASPLIT_API_KEYS"] = f"up:{self._key}"
         self._children = [Child(program, launch.logs, environment) for program in programs]
 
     async def run(self) -> None:
@@ -126,6 +131,7 @@ class _Run:
                     url=self._launch.layout.url,
                     logs=str(self._launch.logs),
                     pids={name: pid for name, pid in pids.items() if pid},
+                    api_key=self._key,
                 )
             )
         except OSError as error:
@@ -138,8 +144,10 @@ class _Run:
             models = [model for unit in (await views.pool()).units for model in unit.models]
         except RedisUnavailable:
             models = []
-        with_key = bool(self._launch.settings.api_keys.get_secret_value())
-        return curl(self._launch.layout.url, (models or ["MODEL"])[0], with_key=with_key)
+        settings = self._launch.settings
+        set_keys = settings.api_keys.get_secret_value() or settings.api_keys_file
+        key = self._key or ("<one of your API keys>" if set_keys else "")
+        return curl(self._launch.layout.url, (models or ["MODEL"])[0], key)
 
     def _say(self, line: str) -> None:
         # A terminal that was closed is no reason not to stop in order.

@@ -19,6 +19,14 @@ def gateway_url(given: str) -> str:
     return (given or (running.url if running else DEFAULT_URL)).rstrip("/")
 
 
+def gateway_key(url: str, settings: CliSettings) -> str:
+    """ADASPLIT_API_KEY, else the key that a running `adasplit up` has made for its gateway."""
+    if settings.api_key:
+        return settings.api_key.get_secret_value()
+    running = find_running()
+    return running.api_key if running and running.url == url else ""
+
+
 def settings_for_redis(given: str) -> CliSettings:
     """Settings whose Redis is the one given, else ADASPLIT_REDIS_URL, else a running `up`'s."""
     if given:

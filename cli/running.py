@@ -20,6 +20,7 @@ class Running:
     url: str
     logs: str
     pids: Mapping[str, int]
+    api_key: str = ""
 
 
 def note_path() -> Path:
@@ -27,7 +28,7 @@ def note_path() -> Path:
 
 
 def leave_note(running: Running) -> None:
-    """Write the note for this user's eyes only: it holds the password of the embedded server."""
+    """Write the note for this user's eyes only: it holds the embedded server's password."""
     path = note_path()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".up-{running.pid}.json")

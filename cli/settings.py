@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationError
 
 from cli.failure import CannotDo
+from common.server import is_loopback
 from common.settings import Settings
 
 
@@ -27,6 +28,10 @@ class CliSettings(Settings):
     """How long gateways and dispatchers go on with what is open; `up` waits a little longer."""
     api_keys: SecretStr = SecretStr("")
     """The keys that the gateway asks for; the printed request then names one."""
+    api_keys_file: Path | None = None
+    """A file with more of them."""
+    allow_anonymous: bool = False
+    """Whether the gateway lets everybody in when there are no keys."""
     api_key: SecretStr | None = None
     """The key that `adasplit status` shows to the gateway."""
 
@@ -34,6 +39,12 @@ class CliSettings(Settings):
     def names_redis(self) -> bool:
         """Whether somebody said which Redis to use."""
         return "redis_url" in self.model_fields_set
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether others could reach a gateway that nobody has given keys."""
+        keys = self.api_keys.get_secret_value() or self.api_keys_file
+        return not (keys or self.allow_anonymous or is_loopback(self.host))
 
 
 def read_settings(**given: str | int) -> CliSettings:

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 
 from cli.failure import CannotDo
-from cli.reading import read
+from cli.reading import gateway_key, read
 from cli.settings import CliSettings
 from common.state import state_of
 
@@ -14,8 +14,8 @@ _TIMEOUT_S = 5.0
 
 async def state_from_gateway(url: str, settings: CliSettings) -> Any:
     """What `/v1/state` says. Raises CannotDo."""
-    key = settings.api_key
-    headers = {"authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    key = gateway_key(url, settings)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
             answer = await client.get(f"{url}/v1/state", headers=headers)

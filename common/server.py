@@ -1,6 +1,7 @@
 """Serving HTTP inside a process that has other duties, and the small pages all processes have."""
 
 import asyncio
+import ipaddress
 import logging
 import select
 import signal
@@ -49,21 +50,39 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return listener
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Server(uvicorn.Server):
     """uvicorn without its own signal handling: the process decides when it stops."""
 
-    def __init__(self, app: Any, listener: socket.socket, drain_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        app: Any,
+        listener: socket.socket,
+        drain_s: float = 5.0,
+        protocol: Any = "httptools",
+        keep_alive_s: float = 75.0,
+    ) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             lifespan="off",
             loop="none",
-            http="httptools",
+            http=protocol,
+            ws="none",
+            # Who a client says that it is counts for nothing here.
+            proxy_headers=False,
             server_header=False,
             date_header=False,
             timeout_graceful_shutdown=max(1, round(drain_s)),
-            timeout_keep_alive=75,
+            timeout_keep_alive=round(keep_alive_s),
         )
         super().__init__(config)
         self._listener = listener

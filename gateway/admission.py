@@ -1,7 +1,7 @@
 """The door: makes a job of a request, or refuses it without asking Redis."""
 
 import secrets
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,15 @@ from starlette.types import Receive
 
 from common.models import NewJob
 from gateway.classify import CLASS_HEADER, TIMEOUT_HEADER, asked_class, class_of, timeout_of
-from gateway.errors import model_not_found, no_units, redis_unavailable, too_large
+from gateway.errors import (
+    malformed,
+    model_not_found,
+    no_units,
+    redis_unavailable,
+    too_large,
+    too_many_bodies,
+    unsupported,
+)
 from gateway.keys import OWNER
 from gateway.requests import Route, parse_request
 from gateway.settings import GatewaySettings
@@ -21,10 +29,16 @@ TRACEPARENT = "adasplit.traceparent"
 """The scope's entry for the span of a request that is traced."""
 
 _HEADERS = {
-    CLASS_HEADER.encode(): CLASS_HEADER,
-    TIMEOUT_HEADER.encode(): TIMEOUT_HEADER,
-    PRIORITY_HEADER.encode(): PRIORITY_HEADER,
-    b"content-length": "content-length",
+    name.encode(): name
+    for name in (
+        CLASS_HEADER,
+        TIMEOUT_HEADER,
+        PRIORITY_HEADER,
+        "content-length",
+        "content-type",
+        "content-encoding",
+        "transfer-encoding",
+    )
 }
 
 
@@ -50,16 +64,19 @@ class Admission:
         self._shares = settings.shares()
         self._limits = settings.limits()
         self._gateway = gateway
+        self._bounds = settings.bounds
         self._counter = counter
         self._watcher = watcher
+        self._incoming_bytes = 0
 
     async def admit(
         self, route: Route, scope: MutableMapping[str, Any], receive: Receive
     ) -> Admitted:
         """Raises ApiError, ClientLeft."""
         headers = _headers(scope)
+        _check_kind(headers)
         body = await self._read_body(headers, receive)
-        request = parse_request(body, route)
+        request = parse_request(body, route, self._bounds)
         asked = asked_class(headers)
         priority = asked_priority(headers, request.priority)
         timeout_s = timeout_of(headers, self._settings.request_timeout_s)
@@ -91,16 +108,22 @@ class Admission:
         chunks: list[bytes] = []
         size_bytes = 0
         more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientLeft
-            chunk = message.get("body", b"")
-            size_bytes += len(chunk)
-            if size_bytes > most:
-                raise too_large(most)
-            chunks.append(chunk)
-            more = message.get("more_body", False)
+        try:
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeft
+                chunk = message.get("body", b"")
+                size_bytes += len(chunk)
+                self._incoming_bytes += len(chunk)
+                if size_bytes > most:
+                    raise too_large(most)
+                if self._incoming_bytes > self._settings.max_bodies_bytes:
+                    raise too_many_bodies()
+                chunks.append(chunk)
+                more = message.get("more_body", False)
+        finally:
+            self._incoming_bytes -= size_bytes
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _check_pool(self, model: str) -> None:
@@ -115,9 +138,26 @@ class Admission:
 
 
 def _headers(scope: MutableMapping[str, Any]) -> dict[str, str]:
-    """Those headers that the gateway reads; no other goes any further."""
-    return {
-        _HEADERS[name]: value.decode("latin-1")
-        for name, value in scope["headers"]
-        if name in _HEADERS
-    }
+    """Those headers that the gateway reads; no other goes any further. Raises ApiError 400."""
+    found: dict[str, str] = {}
+    for raw, value in scope["headers"]:
+        name = _HEADERS.get(raw)
+        if name is not None:
+            if name in found:
+                raise malformed(f"The header {name} stands twice.", name)
+            found[name] = value.decode("latin-1")
+    return found
+
+
+def _check_kind(headers: Mapping[str, str]) -> None:
+    """Raises ApiError 415.
+
+    A web page can make a visitor's browser post anything but this type to another host unasked.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise unsupported("The body is JSON and says so: `Content-Type: application/json`.")
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise unsupported("The body is not compressed: no `Content-Encoding`.")
+    if headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
+        raise unsupported("The only `Transfer-Encoding` is chunked.")

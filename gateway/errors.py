@@ -89,9 +89,42 @@ def too_large(max_body_bytes: int) -> ApiError:
     return ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, "request_too_large")
 
 
+def unsupported(message: str) -> ApiError:
+    return ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message, "unsupported_media_type")
+
+
+def bad_http() -> ApiError:
+    return ApiError(HTTPStatus.BAD_REQUEST, "The request is not valid HTTP/1.1.", "bad_http")
+
+
+def head_too_large(max_head_bytes: int) -> ApiError:
+    message = f"The request's line and headers are longer than {max_head_bytes} bytes."
+    return ApiError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message, "headers_too_large")
+
+
+def too_slow() -> ApiError:
+    message = "The request was not complete in time."
+    return ApiError(HTTPStatus.REQUEST_TIMEOUT, message, "request_timeout")
+
+
+def too_many_connections() -> ApiError:
+    message = "The gateway has as many connections as it may have."
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, "overloaded", retry_after_s=1)
+
+
+def too_many_bodies() -> ApiError:
+    message = "The gateway is receiving as many bytes as it may at a time."
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, "overloaded", retry_after_s=1)
+
+
 def invalid_api_key() -> ApiError:
     message = "No API key was given, or it is nobody's. Send one as `Authorization: Bearer KEY`."
     return ApiError(HTTPStatus.UNAUTHORIZED, message, "invalid_api_key")
+
+
+def host_not_allowed() -> ApiError:
+    message = "Without API keys the gateway answers only under a name of its own machine."
+    return ApiError(HTTPStatus.FORBIDDEN, message, "host_not_allowed")
 
 
 def model_not_found(model: str) -> ApiError:

@@ -1,5 +1,6 @@
 """What the gateway tells of one job, and its cancelling."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -11,6 +12,9 @@ from gateway.watcher import Watcher
 
 _TIMES = ("submitted", "claimed", "first_byte", "finished", "deadline")
 _SHOWN = ("state", "outcome", "class", "unit", "why", "reason", "route")
+
+_JOB = re.compile(r"job-[0-9a-f]{32}")
+"""As the gateway makes them: nothing else is looked up."""
 
 _ANSWERS = {"OK": "cancelled", "ASKED": "cancelling", "FINISHED": "finished"}
 
@@ -53,6 +57,8 @@ class Jobs:
         return {"id": job, "object": "job", "result": _ANSWERS[answer]}
 
     async def _fields(self, job: str, owner: str) -> dict[str, str]:
+        if not _JOB.fullmatch(job):
+            raise job_not_found(job[:64])
         fields = await self._views.job(job)
         # Another's job is as unknown as none: its id is not to be found out by asking.
         if not fields.get("state") or fields.get("owner", "") != owner:

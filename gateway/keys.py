@@ -1,86 +1,86 @@
-"""API keys: who asks. Without any configured, everybody may ask and owns what nobody else owns."""
+"""Who may ask for what: the gate before every page, by the key that a request brings."""
 
-import hashlib
-import hmac
-import re
-from collections.abc import Callable, Mapping
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import ApiError, invalid_api_key, send_error
+from gateway.errors import ApiError, host_not_allowed, invalid_api_key, send_error
+from gateway.keyring import KeyRing
 
 OWNER = "adasplit.owner"
 """The scope's entry for the name of the key's holder."""
 
-_GUARDED = "/v1/"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class ApiKeys:
-    """Keys by their SHA-256. `configured`: `name:key` pairs with commas between them.
-
-    A key of 64 hexadecimal digits is taken for the SHA-256 of the real one. Raises ValueError,
-    which quotes no key.
-    """
-
-    def __init__(self, configured: str) -> None:
-        self._digests: list[tuple[str, bytes]] = []
-        for place, pair in enumerate(filter(None, configured.replace(" ", "").split(",")), 1):
-            name, colon, key = pair.partition(":")
-            if not (name and colon and key):
-                raise ValueError(f"api_keys: entry {place} is not name:key")
-            self._digests.append((name, bytes.fromhex(key) if _SHA256.fullmatch(key) else _of(key)))
-
-    def owner(self, authorization: bytes) -> str | None:
-        """The holder of the key in an Authorization header; None when it is nobody's.
-
-        Compares with every key, each in constant time, so that the time taken tells nothing.
-        """
-        if not self._digests:
-            return ""
-        scheme, _, key = authorization.partition(b" ")
-        given = hashlib.sha256(key.strip()).digest()
-        holder = None
-        for name, digest in self._digests:
-            if hmac.compare_digest(given, digest):
-                holder = name
-        return holder if scheme.lower() == b"bearer" else None
-
-
-def _of(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+_OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+_ADMIN = frozenset({"/v1/state", "/metrics"})
 
 
 class KeyGate:
-    """Lets through to `/v1/` only who has a key, and notes whose it is.
+    """Lets through only who has a key, but to a few open pages, and notes whose it is.
 
     Requests for one of `jobs`, by path, then go straight there: nearly all do, and the framework's
-    layers have nothing to add to them.
+    layers have nothing to add to them. Without any keys everybody may ask, and owns what nobody
+    else owns; unless that is set in so many words, only under a name of this machine, so that no
+    web page can reach it under a name of its own that it lets point here.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         jobs: Mapping[str, ASGIApp],
-        keys: ApiKeys,
-        refused: Callable[[ApiError], None] = lambda _: None,
+        keys: KeyRing,
+        refused: Callable[[ApiError], None],
+        *,
+        anonymous: bool,
     ) -> None:
         self._app = app
         self._jobs = jobs
         self._keys = keys
         self._refused = refused
+        self._anonymous = anonymous
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(_GUARDED):
-            given = [value for name, value in scope["headers"] if name == b"authorization"]
-            owner = self._keys.owner(given[0] if len(given) == 1 else b"")
-            if owner is None:
-                error = invalid_api_key()
-                self._refused(error)
-                await send_error(send, error, [])
+        path = scope["path"]
+        if path in _OPEN:
+            await self._app(scope, receive, send)
+            return
+        keys = self._keys.admin if path in _ADMIN and self._keys.admin else self._keys.api
+        if keys:
+            holder = keys.holder(_only(scope["headers"], b"authorization"))
+            # Whoever scrapes has no key of those who ask: admin keys close this page, too.
+            if holder is None and not (path == "/metrics" and keys is self._keys.api):
+                await self._refuse(send, invalid_api_key(), [(b"www-authenticate", b"Bearer")])
                 return
-            scope[OWNER] = owner
-            if scope["method"] == "POST" and scope["path"] in self._jobs:
-                await self._jobs[scope["path"]](scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+            scope[OWNER] = holder or ""
+        elif not (self._anonymous or _is_near(_only(scope["headers"], b"host"))):
+            await self._refuse(send, host_not_allowed(), [])
+            return
+        if path in self._jobs and scope["method"] == "POST":
+            await self._jobs[path](scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _refuse(
+        self, send: Send, error: ApiError, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        self._refused(error)
+        await send_error(send, error, headers)
+
+
+def _only(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes:
+    """The one header of a name; nothing where there are several."""
+    given = [value for name, value in headers if name == wanted]
+    return given[0] if len(given) == 1 else b""
+
+
+def _is_near(host: bytes) -> bool:
+    """Whether a Host header names this machine, or an address, or nothing: no other site's name."""
+    name = host.decode("latin-1").strip().lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    if not name or name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

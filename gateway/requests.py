@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import orjson
 
+from gateway.bounds import Bounds
 from gateway.errors import malformed
+from gateway.structure import check_shape, check_size
 
 Route = Literal["/v1/chat/completions", "/v1/completions"]
 
@@ -38,20 +40,25 @@ class Request:
     priority: int = 0
 
 
-def parse_request(body: bytes, route: Route) -> Request:
+def parse_request(body: bytes, route: Route, bounds: Bounds) -> Request:
     """Raises ApiError 400, whose `param` names the field that is wrong."""
+    check_size(body, bounds.objects)
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise malformed(f"The body is not JSON: {error}.") from error
     if not isinstance(fields, dict):
         raise malformed("The body is a JSON object.")
-    _check_fields(fields)
+    check_shape(fields, body, bounds.depth)
+    _check_fields(fields, bounds)
     model = fields.get("model")
     if not isinstance(model, str) or not model:
         raise malformed("`model` is a string and required.", "model")
+    bounds.check_name("model", model)
     chat = route == "/v1/chat/completions"
-    prompt = _chat_prompt(fields) if chat else _completion_prompt(fields)
+    prompt = _chat_prompt(fields, bounds) if chat else _completion_prompt(fields, bounds)
+    if len(body) > bounds.text_chars:
+        bounds.check_texts("messages" if chat else "prompt", prompt.texts)
     return Request(model, fields.get("stream") is True, prompt, fields.get("priority") or 0)
 
 
@@ -69,6 +76,10 @@ def _is_whole(value: Any) -> bool:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+def _is_positive(value: Any) -> bool:
+    return type(value) is int and value >= 1
 
 
 def _is_flag(value: Any) -> bool:
@@ -96,7 +107,8 @@ _OBJECT: tuple[_Check, str] = (_is_object, "an object")
 _CHECKS: dict[str, tuple[_Check, str]] = {
     "stream": _FLAG,
     "stream_options": _OBJECT,
-    "n": (lambda value: _is_whole(value) and value >= 1, "a whole number, 1 or more"),
+    "n": (_is_positive, "a whole number, 1 or more"),
+    "best_of": (_is_positive, "a whole number, 1 or more"),
     "max_tokens": _COUNT,
     "max_completion_tokens": _COUNT,
     "min_tokens": _COUNT,
@@ -113,17 +125,29 @@ _CHECKS: dict[str, tuple[_Check, str]] = {
 }
 
 
-def _check_fields(fields: dict[str, Any]) -> None:
+def _check_fields(fields: dict[str, Any], bounds: Bounds) -> None:
+    refused = bounds.refused_fields.intersection(fields)
+    if refused:
+        name = min(refused)
+        raise malformed(f"`{name}` is not taken here.", name)
     for name, value in fields.items():
         check = _CHECKS.get(name)
-        if check and value is not None and not check[0](value):
-            raise malformed(f"`{name}` is {check[1]}.", name)
+        if check and value is not None:
+            if not check[0](value):
+                raise malformed(f"`{name}` is {check[1]}.", name)
+            bounds.check_number(name, value)
+    for name in ("user", "stop"):
+        value = fields.get(name)
+        for text in [value] if isinstance(value, str) else value or ():
+            bounds.check_name(name, text)
 
 
-def _chat_prompt(fields: dict[str, Any]) -> Prompt:
+def _chat_prompt(fields: dict[str, Any], bounds: Bounds) -> Prompt:
     messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
         raise malformed("`messages` is a list of messages, not empty.", "messages")
+    if len(messages) > bounds.messages:
+        raise malformed(f"There are at most {bounds.messages} messages.", "messages")
     texts: list[str] = []
     pictured = False
     for at, message in enumerate(messages):
@@ -131,7 +155,8 @@ def _chat_prompt(fields: dict[str, Any]) -> Prompt:
             raise malformed("A message is an object.", f"messages[{at}]")
         if not isinstance(message.get("role"), str):
             raise malformed("A message's role is a string.", f"messages[{at}].role")
-        pictured |= _read_content(message.get("content"), at, texts)
+        bounds.check_name(f"messages[{at}].role", message["role"])
+        pictured |= _read_content(message.get("content"), at, texts, bounds)
         if message.get("tool_calls"):
             texts.append(orjson.dumps(message["tool_calls"]).decode())
     if fields.get("tools"):
@@ -139,7 +164,7 @@ def _chat_prompt(fields: dict[str, Any]) -> Prompt:
     return Prompt(("\n".join(texts),), pictured=pictured)
 
 
-def _read_content(content: Any, at: int, texts: list[str]) -> bool:
+def _read_content(content: Any, at: int, texts: list[str], bounds: Bounds) -> bool:
     """Add a message's text to `texts`; answers whether there is more than text."""
     param = f"messages[{at}].content"
     if content is None:
@@ -158,10 +183,15 @@ def _read_content(content: Any, at: int, texts: list[str]) -> bool:
             raise malformed("A text part has a text.", param)
         else:
             pictured = True
+        if not part.keys() <= _OF_TEXT:
+            bounds.check_part({name: part[name] for name in part.keys() - _OF_TEXT}, param)
     return pictured
 
 
-def _completion_prompt(fields: dict[str, Any]) -> Prompt:
+_OF_TEXT = frozenset({"type", "text"})
+
+
+def _completion_prompt(fields: dict[str, Any], bounds: Bounds) -> Prompt:
     prompt = fields.get("prompt")
     if isinstance(prompt, str):
         return Prompt((prompt,))
@@ -171,6 +201,8 @@ def _completion_prompt(fields: dict[str, Any]) -> Prompt:
         kinds = set(map(type, prompt))
         if kinds == {int}:
             return Prompt(ids=len(prompt))
+        if len(prompt) > bounds.prompts:
+            raise malformed(f"There are at most {bounds.prompts} prompts.", "prompt")
         if kinds == {str}:
             return Prompt(tuple(prompt))
         if kinds == {list} and all(ids and set(map(type, ids)) == {int} for ids in prompt):

@@ -31,10 +31,12 @@ from gateway.completions import completion_routes
 from gateway.evictor import Evictor
 from gateway.heartbeater import Heartbeater
 from gateway.jobs import Jobs
-from gateway.keys import ApiKeys, KeyGate
+from gateway.keyring import KeyRing
+from gateway.keys import KeyGate
 from gateway.leaving import Leaving
 from gateway.mailbox import Mailboxes
 from gateway.metrics import Metrics
+from gateway.protocol import BoundedProtocol, WireBounds
 from gateway.receiver import Receiver
 from gateway.recoverer import Recoverer
 from gateway.settings import GatewaySettings
@@ -93,13 +95,15 @@ class Gateway:
         self._mailboxes = Mailboxes(settings.max_unsent_bytes)
         self._canceller = Canceller(self._store, self.id)
         self._watcher = Watcher(self._views, settings, settings.watch_s, settings.alive_s)
+        self._metrics = Metrics(settings.pool, self._mailboxes, self._watcher, self._counter)
         self._heartbeater = Heartbeater(self._store, self.id, settings.heartbeat_s)
         self._receiver = Receiver(self._store, self.id, self._mailboxes, settings.trim_s)
         self._submitter = Submitter(
             self._store, self._canceller, self._watcher, settings.redis_patience_s
         )
+        self._admission = Admission(settings, self.id, self._counter, self._watcher)
+        self._keys = KeyRing(*settings.key_sources)
         self._evictor = Evictor(self._mailboxes, settings.client_stall_s)
-        self._metrics = Metrics(settings.pool, self._mailboxes, self._watcher, self._counter)
         self._recoverer = Recoverer(
             self._views,
             self._mailboxes,
@@ -113,7 +117,13 @@ class Gateway:
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
         settings = self._settings
         await self._look_first()
-        server = Server(Leaving(self._door(stop), stop), listener, settings.drain_s + _LAST_WORDS_S)
+        server = Server(
+            Leaving(self._door(stop), stop),
+            listener,
+            settings.drain_s + _LAST_WORDS_S,
+            partial(BoundedProtocol, self._wire_bounds()),
+            settings.keep_alive_s,
+        )
         host, port = listener.getsockname()[:2]
         log.info("started gateway=%s pool=%s at=%s:%d", self.id, settings.pool, host, port)
         closing, ended = asyncio.Event(), asyncio.Event()
@@ -147,22 +157,37 @@ class Gateway:
             self._canceller,
             self._recoverer,
             self._evictor,
+            self._keys,
+        )
+
+    def _wire_bounds(self) -> WireBounds:
+        settings = self._settings
+        return WireBounds(
+            max_connections=settings.max_connections,
+            max_head_bytes=settings.max_head_bytes,
+            head_timeout_s=settings.head_timeout_s,
+            body_timeout_s=settings.body_timeout_s,
+            # First the evictor ends an answer in good order.
+            stall_s=settings.client_stall_s + _LAST_WORDS_S,
+            refused=partial(self._metrics.failed, None),
         )
 
     def _door(self, stop: asyncio.Event) -> KeyGate:
         answers = Answers(
             self._mailboxes, self._submitter, self._canceller, self._counter, self._metrics
         )
-        completions = completion_routes(
-            Admission(self._settings, self.id, self._counter, self._watcher), answers
-        )
+        completions = completion_routes(self._admission, answers)
         if self._tracing:
             completions = {
                 route: Traced(app, route, self._tracing) for route, app in completions.items()
             }
-        keys = ApiKeys(self._settings.api_keys.get_secret_value())
-        refused = partial(self._metrics.failed, None)
-        return KeyGate(self._app(completions, stop), completions, keys, refused)
+        return KeyGate(
+            self._app(completions, stop),
+            completions,
+            self._keys,
+            partial(self._metrics.failed, None),
+            anonymous=self._settings.allow_anonymous,
+        )
 
     def _app(self, completions: Mapping[str, ASGIApp], stop: asyncio.Event) -> ASGIApp:
         return create_app(

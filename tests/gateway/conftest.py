@@ -134,7 +134,10 @@ class Bench:
         content = json.dumps(chat(stream=True)).encode()
         url = httpx.URL(self.url)
         _, writer = await asyncio.open_connection(url.host, url.port)
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(content)}"
+        head = (
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(content)}"
+        )
         writer.write(head.encode() + b"\r\n\r\n" + content)
         return writer
 
@@ -266,7 +269,8 @@ async def running_gateway(redis_url: str, **changes: Any) -> AsyncIterator[Bench
     await unit.register()
     gateway, stop = Gateway(settings, ours, None), asyncio.Event()
     running = asyncio.create_task(gateway.run(listener, stop))
-    async with httpx.AsyncClient(base_url=url, timeout=GENEROUS_S) as client:
+    headers = {"content-type": "application/json"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=GENEROUS_S) as client:
         bench = Bench(
             settings, gateway, url, client, store, Views(theirs, settings), unit, stop, running
         )

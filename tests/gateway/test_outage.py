@@ -66,7 +66,7 @@ async def test_while_redis_is_away_requests_are_a_503_and_later_served_again(
         assert response.status_code == 503
         assert response.json()["error"]["code"] == "redis_unavailable"
         assert 1 <= int(response.headers["retry-after"]) < 120
-        for page in ("/v1/state", "/v1/jobs/job-1"):
+        for page in ("/v1/state", f"/v1/jobs/job-{0:032x}"):
             assert (await bench.client.get(page)).status_code == 503
         own_server.start()
         await own_server.answers()

@@ -35,6 +35,9 @@ def free_port() -> int:
         ({"tokenizer": "/nowhere/tokenizer.json"}, 1, "cannot read the tokenizer"),
         ({"bytes_per_token": "many"}, 2, "bytes_per_token"),
         ({"lease_s": "1"}, 2, "renew_s"),
+        ({"host": "0.0.0.0"}, 2, "allow_anonymous=true"),
+        ({"api_keys": "secret"}, 2, "api_keys: Value error, entry 1 is not name:key"),
+        ({"api_keys_file": "/nowhere/keys"}, 2, "cannot read /nowhere/keys"),
     ],
 )
 def test_what_keeps_it_from_starting_is_said_in_one_line(

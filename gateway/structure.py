@@ -1,0 +1,76 @@
+"""The shape of a JSON body: how many objects, how deep, no key twice."""
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+from gateway.errors import ApiError, malformed
+
+_CONTAINERS = frozenset({dict, list})
+_ESCAPED_COLON = re.compile(rb"\\u003[aA]")
+_QUICKLY_COUNTED_BYTES = 16 * 1024
+"""Up to this length counting brackets costs less than looking at what was parsed."""
+
+
+def check_size(body: bytes, max_objects: int) -> None:
+    """Before anything is parsed: an empty object is 2 bytes long and takes 64 in memory."""
+    if len(body) > 2 * max_objects and _brackets(body) > max_objects:
+        # Some of these may stand in texts, which end at a quote that is not escaped.
+        bare = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+        if _brackets(b"".join(bare.split(b'"')[::2])) > max_objects:
+            raise malformed(f"The body has more than {max_objects} objects and lists.")
+
+
+def check_shape(fields: dict[str, Any], body: bytes, max_depth: int) -> None:
+    """Raises ApiError 400. `fields` is what `body` was parsed to, which is no deeper than 1024.
+
+    orjson keeps the last of two equal keys and says nothing, a unit's parser may keep the first. In
+    JSON each key has one colon, and all others stand in texts: a body that has more colons than
+    what was parsed from it has lost a key. Writing that out and counting takes microseconds in C;
+    only a body that fails, or escapes a colon, is parsed again to see which key it is.
+    """
+    small = len(body) <= _QUICKLY_COUNTED_BYTES
+    if not (small and _brackets(body) <= max_depth):
+        _check_depth(fields, max_depth)
+    escaped = b"\\" in body and _ESCAPED_COLON.search(body)
+    if escaped or body.count(b":") != orjson.dumps(fields).count(b":"):
+        _check_keys(body, max_depth)
+
+
+def _brackets(text: bytes) -> int:
+    return text.count(b"{") + text.count(b"[")
+
+
+def _check_depth(fields: dict[str, Any], max_depth: int) -> None:
+    level: list[Any] = [fields]
+    for _ in range(max_depth):
+        below: list[Any] = []
+        for node in level:
+            members = node.values() if type(node) is dict else node
+            if not _CONTAINERS.isdisjoint(set(map(type, members))):
+                below += [each for each in members if type(each) in _CONTAINERS]
+        if not below:
+            return
+        level = below
+    raise _too_deep(max_depth)
+
+
+def _check_keys(body: bytes, max_depth: int) -> None:
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise malformed(f"The key `{name[:64]}` stands twice in one object.")
+            seen.add(name)
+
+    try:
+        json.loads(body, object_pairs_hook=look)
+    except RecursionError:
+        # What was dropped with its key was that deep.
+        raise _too_deep(max_depth) from None
+
+
+def _too_deep(max_depth: int) -> ApiError:
+    return malformed(f"The body is nested deeper than {max_depth} levels.")
