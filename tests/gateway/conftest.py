@@ -135,7 +135,7 @@ class Bench:
         url = httpx.URL(self.url)
         _, writer = await asyncio.open_connection(url.host, url.port)
         head = (
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
             f"content-type: application/json\r\ncontent-length: {len(content)}"
         )
         writer.write(head.encode() + b"\r\n\r\n" + content)

@@ -1,7 +1,6 @@
 """What a key may use, as its requests are told, and across gateways."""
 
 import asyncio
-import json
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -165,11 +164,8 @@ async def test_two_gateways_let_exactly_as_many_through_as_the_key_may(
         key_limits=f"*:requests={allowed}",
     ) as (urls, _):
         async with httpx.AsyncClient(timeout=GENEROUS_S) as client:
-            content = json.dumps(chat())
             tasks = [
-                asyncio.create_task(
-                    client.post(f"{urls[at % 2]}/v1/chat/completions", content=content)
-                )
+                asyncio.create_task(client.post(f"{urls[at % 2]}/v1/chat/completions", json=chat()))
                 for at in range(asked)
             ]
 
