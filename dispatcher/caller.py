@@ -190,24 +190,23 @@ class Caller:
         if running.sent:
             self._finish(running, "failed", reason=str(fault))
         else:
-            running.trace.over("requeued", str(fault))
-            await self.give_back(running.job, str(fault), spared=False)
+            await self._give_back(running, str(fault), spared=False)
 
     async def _aborted(self, running: RunningJob) -> None:
-        job, reason = running.job, running.abort_reason
+        reason = running.abort_reason
         self._metrics.aborted(str(reason))
         if reason in {"cancelled", "gateway gone"}:
             self._finish(running, "cancelled", reason=str(reason))
         elif reason == "drained" and running.sent:
             self._finish(running, "failed", reason="the dispatcher stopped")
         elif reason == "drained":
-            running.trace.over("requeued", "the dispatcher stopped")
-            await self.give_back(job, "the dispatcher stopped", spared=True)
+            await self._give_back(running, "the dispatcher stopped", spared=True)
         else:
             running.trace.over("superseded")
 
-    async def give_back(self, job: ClaimedJob, reason: str, *, spared: bool) -> None:
+    async def _give_back(self, running: RunningJob, reason: str, *, spared: bool) -> None:
         """Requeue an attempt that has sent nothing; asks until Redis answers."""
+        job = running.job
         lease = Lease(job.id, job.attempt, job.job_class)
         backoff = Backoff()
         while True:
@@ -220,6 +219,7 @@ class Caller:
             else:
                 break
         self._metrics.gave_back(job.job_class, status, "drained" if spared else "unit failed")
+        running.trace.over("requeued" if status == "OK" else status.lower(), reason)
         self._forwarder.ask_claim()
 
     def _finish(

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from common.tracing import Span, Tracing
 
 
+_NOBODYS_FAULT = frozenset({"ok", "cancelled"})
+
+
 class AttemptTrace:
     """Nothing, while traces are off."""
 
@@ -76,6 +79,6 @@ class SpannedTrace(AttemptTrace):
     def over(self, outcome: str, reason: str = "") -> None:
         self.call_over()
         self._attempt.put({"adasplit.outcome": outcome})
-        if outcome != "ok":
+        if outcome not in _NOBODYS_FAULT:
             self._attempt.failed(reason or outcome)
         self._attempt.end()

@@ -9,6 +9,9 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
 import scaler.metrics
+from baseline.metrics import Metrics as BaselineMetrics
+from baseline.policies import policy_named
+from baseline.queues import Queues
 from common.models import PoolView, QueueView, UnitView
 from common.policy import Policy
 from dispatcher.health import UnitHealth
@@ -44,7 +47,7 @@ def registered(registry: CollectorRegistry) -> list[Metric]:
     """The metrics of a registry that are ours; a counter by the name that its series have."""
     found = []
     for collector in set(registry._collector_to_names):
-        for family in collector.describe() if hasattr(collector, "describe") else ():
+        for family in getattr(collector, "describe", collector.collect)():
             holder: Any = collector if hasattr(collector, "_labelnames") else family
             name = family.name + ("_total" if family.type == "counter" else "")
             found.append(Metric(name, family.type, tuple(holder._labelnames)))
@@ -57,11 +60,13 @@ def in_the_code() -> list[Metric]:
     views: Any = None
     watcher = Watcher(views, Policy(), 1.0, 5.0)
     gateway = GatewayMetrics("p", Mailboxes(1024), watcher, TokenCounter(4.0))
+    books = Queues(policy_named("round-robin", ()), (), {})
     for package in PACKAGES:
         # Those that register what they count when they are imported.
         if (ROOT / package / "metrics.py").is_file() and package != "simulator":
             importlib.import_module(f"{package}.metrics")
-    return [*registered(REGISTRY), *registered(dispatcher), *registered(gateway.registry)]
+    registries = (REGISTRY, dispatcher, gateway.registry, BaselineMetrics(books).registry)
+    return [metric for registry in registries for metric in registered(registry)]
 
 
 def test_the_docs_list_every_metric_with_its_type_and_labels_and_no_other() -> None:
@@ -78,7 +83,7 @@ def test_a_metric_names_its_unit_and_nothing_of_a_request(metric: Metric) -> Non
     assert metric.kind != "counter" or metric.name.endswith("_total")
     assert metric.kind != "histogram" or metric.name.endswith(("_seconds", "_tokens"))
     allowed = {"pool", "unit", "role", "class", "process", "version", "call", "duty", "code"}
-    allowed |= {"reason", "found", "why", "outcome", "fault", "kind", "to"}
+    allowed |= {"reason", "found", "why", "outcome", "fault", "kind", "to", "status"}
     assert set(metric.labels) <= allowed
 
 

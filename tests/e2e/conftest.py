@@ -12,7 +12,7 @@ from common.connection import Connection
 from common.settings import Settings
 from common.views import Views
 from tests.cli.conftest import Up, end, start_up
-from tests.e2e.redis_sets import cluster, sentinel_set
+from tests.e2e.redis_sets import Cluster, SentinelSet, running
 
 
 @contextmanager
@@ -21,10 +21,10 @@ def redis_of(kind: str, folder: Path) -> Iterator[list[str]]:
     if kind == "embedded":
         yield []
     elif kind == "cluster":
-        with cluster(folder) as masters:
+        with running(Cluster(), folder) as masters:
             yield ["--redis-url", masters.url]
     else:
-        with sentinel_set(folder) as watched:
+        with running(SentinelSet(), folder) as watched:
             yield ["--redis-url", watched.url]
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from redis import Redis
 from redis.crc import key_slot
@@ -228,19 +228,11 @@ def _watches(port: int) -> dict[str, object]:
     }
 
 
-@contextlib.contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
-    one = Cluster()
-    try:
-        one.start(folder)
-        yield one
-    finally:
-        one.stop()
+_Set = TypeVar("_Set", Cluster, SentinelSet)
 
 
 @contextlib.contextmanager
-def sentinel_set(folder: Path) -> Iterator[SentinelSet]:
-    one = SentinelSet()
+def running(one: _Set, folder: Path) -> Iterator[_Set]:
     try:
         one.start(folder)
         yield one

@@ -12,7 +12,7 @@ from common.connection import Connection
 from common.settings import Settings
 from common.views import Views
 from tests.cli.conftest import Up, alive, end, start_up
-from tests.e2e.redis_sets import Cluster, cluster, slot_of
+from tests.e2e.redis_sets import Cluster, running, slot_of
 from tests.e2e.steady import Steady
 from tests.e2e.test_openai import settled
 
@@ -21,7 +21,7 @@ CLIENTS = 4
 
 @pytest.fixture(scope="module")
 def masters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("masters")) as one:
+    with running(Cluster(), tmp_path_factory.mktemp("masters")) as one:
         yield one
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Up, end, start_up
-from tests.e2e.redis_sets import Node, SentinelSet, sentinel_set, wait_for
+from tests.e2e.redis_sets import Node, SentinelSet, running, wait_for
 from tests.e2e.steady import Steady
 from tests.e2e.test_cluster import no_process_died, outcomes_on_record
 
@@ -16,7 +16,7 @@ CLIENTS = 6
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelSet]:
-    with sentinel_set(tmp_path_factory.mktemp("watched")) as one:
+    with running(SentinelSet(), tmp_path_factory.mktemp("watched")) as one:
         yield one
 
 
