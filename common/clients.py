@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import hiredis
 from redis.asyncio import Connection as RedisConnection
-from redis.asyncio import Redis
+from redis.asyncio import Redis, UnixDomainSocketConnection
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
@@ -21,12 +21,20 @@ class BadRedisUrl(ValueError):
     """A Redis URL of no known form."""
 
 
-class _Packed(RedisConnection):
-    """A connection whose commands are packed in C: redis-py does so only in its synchronous one."""
+class _Packing:
+    """Packs a connection's commands in C: redis-py does so only in its synchronous ones."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
         # redis-py writes some commands as two words in one.
         return [hiredis.pack_command((*args[0].split(" "), *args[1:]))]
+
+
+class _Packed(_Packing, RedisConnection):
+    """Over TCP."""
+
+
+class _PackedUnix(_Packing, UnixDomainSocketConnection):
+    """Over a socket of the same machine."""
 
 
 def make_client(url: str, timeout_s: float) -> Any:
@@ -44,7 +52,7 @@ def make_client(url: str, timeout_s: float) -> Any:
     makers: dict[str, Callable[..., Any]] = {
         "redis": partial(Redis.from_url, connection_class=_Packed),
         "rediss": Redis.from_url,
-        "unix": Redis.from_url,
+        "unix": _unix_client,
         "redis+sentinel": _sentinel_client,
         "rediss+sentinel": partial(_sentinel_client, tls=True),
         "redis+cluster": _cluster_client,
@@ -68,6 +76,12 @@ async def close_client(client: Any) -> None:
     sentinels = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     if sentinels:
         await sentinels.aclose()
+
+
+def _unix_client(url: str, **options: Any) -> Any:
+    # There is no TCP to keep alive.
+    del options["socket_keepalive"]
+    return Redis.from_url(url, connection_class=_PackedUnix, **options)
 
 
 def _sentinel_client(url: str, *, tls: bool = False, **options: Any) -> Any:

