@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from common.keys import CLASSES, JobClass, Keys, other_class
-from common.models import Finish, Lease, NewJob, Outcome, Part, Relay
+from common.models import UNBOUNDED, Bounds, Finish, Lease, NewJob, Outcome, Part, Relay
 from common.policy import Policy
 from common.scripts import Arg, Call, Script
 from common.settings import Settings
@@ -92,6 +92,7 @@ class Calls:
             "max_requests": _or_none(job.limits.requests),
             "max_tokens": _or_none(job.limits.tokens),
             "again": int(again),
+            "later_ms": ms(policy.later_s(job.job_class, job.tokens)),
             "body": job.body,
         }
         fields: list[Arg] = ["route", job.route, "stream", int(job.stream)]
@@ -176,6 +177,17 @@ class Calls:
         }
         return self._call("requeue", keys, args)
 
+    def survey(self, units: Sequence[str]) -> Call:
+        keys = {
+            "queue_long": self.keys.queue("long"),
+            "requeued_long": self.keys.requeued("long"),
+            "due_long": self.keys.due("long"),
+            "job_prefix": self.keys.job(""),
+            "leases_prefix": self.keys.leases(""),
+            "lane_prefix": self.keys.lane(""),
+        }
+        return self._call("survey", keys, {}, units)
+
     def lead(self, scaler: str, ttl_s: float) -> Call:
         args: dict[str, Arg] = {"scaler": scaler, "ttl_ms": ms(ttl_s)}
         return self._call("lead", {"leader": self.keys.leader}, args)
@@ -196,7 +208,7 @@ class Calls:
             "scaler": scaler,
             "unit_name": unit,
             "to": to,
-            "cooldown_ms": ms(policy.qhap_cooldown_s),
+            "cooldown_ms": ms(policy.flip_cooldown_s),
             "min_short": policy.qhap_min_short,
             "min_long": policy.qhap_min_long,
             "reason": reason,
@@ -240,18 +252,20 @@ class Calls:
             rest += (_placed(part), part.content)
         return self._call("finish", keys, args, rest)
 
-    def claim(self, unit: str, policy: Policy, most: int | None = None) -> Call:
-        if most is not None:
-            return self._claim(unit, policy, most)
+    def claim(
+        self, unit: str, policy: Policy, most: int | None = None, bounds: Bounds = UNBOUNDED
+    ) -> Call:
+        if most is not None or bounds is not UNBOUNDED:
+            return self._claim(unit, policy, most, bounds)
         # On Redis's clock a claim is the same call every time, and the most frequent one.
         known = self._claims.get(unit)
         if known and known[0] is policy and not self._now_ms:
             return known[1]
-        call = self._claim(unit, policy, "")
+        call = self._claim(unit, policy, None, UNBOUNDED)
         self._claims[unit] = (policy, call)
         return call
 
-    def _claim(self, unit: str, policy: Policy, most: int | str) -> Call:
+    def _claim(self, unit: str, policy: Policy, most: int | None, bounds: Bounds) -> Call:
         keys = self.queue_keys() | self._waiting_keys()
         keys |= self._unit_keys(unit, "role", "active", "leases", "idle_since", "unit")
         keys |= {
@@ -276,7 +290,10 @@ class Calls:
             "unit_name": unit,
             "lease_ms": ms(self._settings.lease_s),
             "ttl_ms": ms(self._settings.job_ttl_s),
-            "most": most,
+            "most": _or_none(most),
+            "short_tokens": _or_none(bounds.short_tokens),
+            "long_jobs": _or_none(bounds.long_jobs),
+            "oldest_every": _or_none(bounds.oldest_every),
             "limit": policy.worker_concurrency_limit,
             "limit_short": policy.worker_concurrency_limit_short or "",
             "limit_long": policy.worker_concurrency_limit_long or "",

@@ -98,10 +98,27 @@ class ClaimedJob:
     body: bytes = field(repr=False)
     queued_ms: int = 0
     traceparent: str = ""
+    tokens: int = 0
 
     @property
     def queue_ms(self) -> int:
         return self.claimed_ms - self.submitted_ms
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a claim may bring at most of each class; None: only slots bound it.
+
+    Short jobs are taken until their prompts have `short_tokens` tokens or more. While a job has
+    starved, one in `oldest_every` claims takes the oldest first; None: none does.
+    """
+
+    short_tokens: int | None = None
+    long_jobs: int | None = None
+    oldest_every: int | None = None
+
+
+UNBOUNDED = Bounds()
 
 
 @dataclass(frozen=True)
@@ -217,6 +234,7 @@ class UnitView:
     limit_short: int = 0
     limit_long: int = 0
     health: str = ""
+    pace: float = 1.0
     reported: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -231,6 +249,28 @@ class QueueView:
     depth: int
     oldest_s: float | None
     taken: int
+
+
+@dataclass(frozen=True)
+class Prefilling:
+    """A job in flight of which no byte was seen yet."""
+
+    unit: str
+    job_class: JobClass
+    tokens: int
+    claimed_ms: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What units prefill now; `short_tokens` are the prompt of a usual short job in flight.
+
+    `next_long_tokens` are the prompt of the long job that is claimed next; 0 when none waits.
+    """
+
+    next_long_tokens: int
+    short_tokens: int
+    prefilling: tuple[Prefilling, ...]
 
 
 @dataclass(frozen=True)

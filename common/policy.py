@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
+from common.adaptive import AdaptivePolicy
 from common.keys import JobClass
 
 
-class Policy(BaseModel):
+class Policy(AdaptivePolicy):
     """Every number that decides who runs what; defaults are the published rules."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
@@ -54,6 +55,22 @@ class Policy(BaseModel):
             "long": self.worker_concurrency_limit_long,
         }
         return own[job_class] or self.worker_concurrency_limit
+
+    def later_s(self, job_class: JobClass, tokens: int) -> float:
+        """How much later than it came a job counts as having come, for its size."""
+        if not self.adaptive or job_class == "short":
+            return 0.0
+        return self.adaptive_size_weight * self.prefill_s(tokens)
+
+    @property
+    def decision_every_s(self) -> float:
+        """Time between two decisions of the scaler, of the policy in force."""
+        return self.adaptive_interval_s if self.adaptive else self.qhap_interval_s
+
+    @property
+    def flip_cooldown_s(self) -> float:
+        """Time after a flip in which there is no other, of the policy in force."""
+        return self.adaptive_cooldown_s if self.adaptive else self.qhap_cooldown_s
 
     def with_overrides(self, overrides: Mapping[str, str]) -> "Policy":
         """This policy with the live overrides; raises ValidationError when one is wrong."""

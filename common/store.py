@@ -12,6 +12,8 @@ from common.calls import Calls, ms
 from common.connection import Connection
 from common.keys import CLASSES, JobClass
 from common.models import (
+    UNBOUNDED,
+    Bounds,
     Budget,
     Claim,
     ClaimedJob,
@@ -154,16 +156,17 @@ class Store:
         finishes: Sequence[Finish] = (),
         claim: bool = False,
         most: int | None = None,
+        bounds: Bounds = UNBOUNDED,
         policy: Policy | None = None,
     ) -> Turn:
         """Relay, then finish, then claim: all that a dispatcher has to say, in one round trip.
 
-        `most` bounds what the claim takes; None is as many as fit.
+        `most` bounds what the claim takes, and `bounds` what of each class; None is as many as fit.
         """
         calls = [self._calls.relay(unit, relay) for relay in relays]
         calls += [self._calls.finish(unit, finish) for finish in finishes]
         if claim:
-            calls.append(self._calls.claim(unit, policy or self._settings, most))
+            calls.append(self._calls.claim(unit, policy or self._settings, most, bounds))
         # A finish ends what its job's relay brought; a claim may as well come before either.
         relied_on = len(relays) if finishes else 0
         replies = await self._connection.run_many(calls, relied_on)
@@ -256,7 +259,7 @@ def _claimed_job(reply: list[Any]) -> ClaimedJob:
     job, job_class, attempt, why, submitted, now, deadline, gateway, route, stream, body, *more = (
         reply
     )
-    queued, traceparent = more
+    queued, traceparent, tokens = more
     return ClaimedJob(
         id=_text(job),
         job_class=cast("JobClass", _text(job_class)),
@@ -271,6 +274,7 @@ def _claimed_job(reply: list[Any]) -> ClaimedJob:
         body=body,
         queued_ms=int(queued),
         traceparent=_text(traceparent),
+        tokens=int(tokens),
     )
 
 

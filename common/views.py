@@ -3,17 +3,18 @@
 A view is several reads in few round trips, not one atomic step; what needs atomicity is a script.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from common.calls import Calls
 from common.connection import Connection
 from common.keys import CLASSES, COST, GROUP, JobClass, Keys, place_of
-from common.models import Lease, PoolView, QueueView, UnitView
+from common.models import Lease, PoolView, Prefilling, QueueView, Survey, UnitView
 from common.settings import Settings
 
 _KNOWN_UNIT_FIELDS = {
     *("url", "models", "limit", "limit_short", "limit_long", "draining", "health"),
-    *("relay_run", "relay_number"),
+    *("relay_run", "relay_number", "starved_claims", "pace"),
 }
 _OWNERS_READ = 200
 _PAGE = 500
@@ -24,11 +25,21 @@ def _texts(reply: Mapping[bytes, bytes]) -> dict[str, str]:
 
 
 class Views:
-    """Typed reads of one pool. All raise `RedisUnavailable`."""
+    """Typed reads of one pool. All raise `RedisUnavailable`.
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
+    `now_ms` replaces Redis's clock in a view of the pool, for tests and simulations.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: Settings,
+        now_ms: Callable[[], int] | None = None,
+    ) -> None:
         self.keys = Keys(settings.pool)
         self._connection = connection
+        self._calls = Calls(connection.scripts, settings)
+        self._now_ms = now_ms
         self._alive_ms = settings.alive_s * 1000
 
     async def pool(self) -> PoolView:
@@ -43,7 +54,7 @@ class Views:
                 ["TIME"],
             ]
         )
-        now_ms = _ms(now)
+        now_ms = self._now_ms() if self._now_ms else _ms(now)
         judged_ms = self._judged(pulse, now_ms)
         beats = {name.decode(): int(float(score)) for name, score in _pairs(heartbeats)}
         return PoolView(
@@ -53,6 +64,18 @@ class Views:
             overrides=_texts(overrides),
             body_bytes=max(0, int(body_bytes or 0)),
             dead=int(dead),
+        )
+
+    async def survey(self, units: Sequence[str]) -> Survey:
+        """What these units prefill now, in time that grows with what is in flight."""
+        _, next_tokens, jobs, tokens, *found = await self._connection.run(self._calls.survey(units))
+        return Survey(
+            next_long_tokens=int(next_tokens),
+            short_tokens=round(int(tokens) / int(jobs)) if int(jobs) else 0,
+            prefilling=tuple(
+                Prefilling(unit.decode(), cast("JobClass", job_class.decode()), int(size), int(at))
+                for unit, job_class, size, at in found
+            ),
         )
 
     async def overrides(self) -> dict[str, str]:
@@ -279,6 +302,7 @@ class Views:
             limit_short=int(known.get("limit_short") or 0),
             limit_long=int(known.get("limit_long") or 0),
             health=known.get("health", ""),
+            pace=float(known.get("pace") or 1),
             reported={key: known[key] for key in known.keys() - _KNOWN_UNIT_FIELDS},
         )
 

@@ -38,7 +38,7 @@ class Caller:
     """Runs attempts. Whatever happens, an attempt ends in one finish, one requeue, or superseded.
 
     `spawn` starts a task and keeps it: the service puts its TaskGroup there, so that a mistake in
-    an attempt ends the process.
+    an attempt ends the process. `first_byte` hears of each streamed answer that begins.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Caller:
         tracing: "Tracing | None" = None,
     ) -> None:
         self.spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = asyncio.create_task
+        self.first_byte: Callable[[RunningJob], None] = lambda _: None
         self._client = client
         self._store = store
         self._forwarder = forwarder
@@ -167,6 +168,7 @@ class Caller:
             self._metrics.first_byte(job.job_class, running.age_s)
             running.trace.first_byte()
             self._forwarder.put(job, "head", self._head(job, answer))
+            self.first_byte(running)
         self._forwarder.put(job, "chunk", chunk, running.sent_bytes)
         running.sent_bytes += len(chunk)
 

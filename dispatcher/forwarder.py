@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from common.connection import RedisUnavailable
 from common.duty import Backoff
 from common.metrics import REDIS_OUTAGES
-from common.models import Claim, ClaimedJob, Finish, Part, PartKind, Relay, Turn
+from common.models import UNBOUNDED, Bounds, Claim, ClaimedJob, Finish, Part, PartKind, Relay, Turn
 from common.store import Store
 from dispatcher.metrics import Metrics
 from dispatcher.running import RunningJobs
@@ -71,6 +71,7 @@ class Forwarder:
         self.sent_all = asyncio.Event()
         self.sent_all.set()
         self.claimed: Callable[[Claim], None] = lambda _: None
+        self.bounds: Callable[[], Bounds] = lambda: UNBOUNDED
         self.recover: Callable[[], Awaitable[None]] | None = None
 
     def put(self, job: ClaimedJob, kind: PartKind, content: bytes, offset: int = 0) -> None:
@@ -147,7 +148,12 @@ class Forwarder:
                 if backoff.tried and self.recover:
                     await self.recover()
                 return await self._store.turn(
-                    self._unit, relays=relays, finishes=finishes, claim=claim, most=most
+                    self._unit,
+                    relays=relays,
+                    finishes=finishes,
+                    claim=claim,
+                    most=most,
+                    bounds=self.bounds(),
                 )
             except RedisUnavailable as outage:
                 wait_s = backoff.failed()

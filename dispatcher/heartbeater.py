@@ -2,6 +2,7 @@
 
 from common.scripts import Arg
 from common.store import Store
+from dispatcher.bounder import Bounder
 from dispatcher.health import UnitHealth
 from dispatcher.prober import Prober
 from dispatcher.settings import DispatcherSettings
@@ -11,11 +12,17 @@ class Heartbeater:
     """Beats only while the unit takes jobs: silence makes it a dead unit for everybody."""
 
     def __init__(
-        self, store: Store, health: UnitHealth, prober: Prober, settings: DispatcherSettings
+        self,
+        store: Store,
+        health: UnitHealth,
+        prober: Prober,
+        bounder: Bounder,
+        settings: DispatcherSettings,
     ) -> None:
         self._store = store
         self._health = health
         self._prober = prober
+        self._bounder = bounder
         self._settings = settings
 
     async def step(self) -> None:
@@ -30,5 +37,6 @@ class Heartbeater:
             "limit_long": self._settings.worker_concurrency_limit_long or "",
             "models": "\n".join(self._prober.models),
             "health": "up",
+            "pace": f"{self._bounder.pace:.3f}",
         }
         return fields | {f"unit_{name}": value for name, value in self._prober.load.items()}

@@ -71,6 +71,9 @@ class RunningJobs:
     def count(self, job_class: JobClass) -> int:
         return sum(running.job.job_class == job_class for running in self._jobs.values())
 
+    def all(self) -> list[RunningJob]:
+        return list(self._jobs.values())
+
     def add(self, job: ClaimedJob) -> RunningJob:
         running = RunningJob(job)
         self.abort(job.id, "superseded")

@@ -12,9 +12,11 @@ from starlette.applications import Starlette
 from common.connection import Connection, RedisUnavailable
 from common.duty import run_duty, run_once
 from common.lag import LagMeter
+from common.models import UNBOUNDED, Claim
 from common.server import Server, admin_app
 from common.store import Store
 from common.views import Views
+from dispatcher.bounder import Bounder
 from dispatcher.caller import Caller
 from dispatcher.claimer import Claimer
 from dispatcher.forwarder import Forwarder
@@ -25,7 +27,7 @@ from dispatcher.metrics import Metrics
 from dispatcher.prober import Prober
 from dispatcher.reclaimer import Reclaimer
 from dispatcher.renewer import Renewer
-from dispatcher.running import RunningJobs
+from dispatcher.running import RunningJob, RunningJobs
 from dispatcher.settings import DispatcherSettings
 from dispatcher.unit_client import UnitClient
 
@@ -83,10 +85,15 @@ class Service:
             self._claimer,
             self._metrics,
         )
-        self._heartbeater = Heartbeater(self._store, self._health, self._prober, settings)
+        self._bounder = Bounder(views, settings, self._running)
+        self._heartbeater = Heartbeater(
+            self._store, self._health, self._prober, self._bounder, settings
+        )
         self._listener = Listener(self._store, unit, self._claimer, self._running)
         self._renewer = Renewer(self._store, views, unit, self._running)
-        self._forwarder.claimed = self._claimer.claimed
+        self._forwarder.claimed = self._claimed
+        self._forwarder.bounds = self._bounder.bounds
+        self._caller.first_byte = self._first_byte
         self._forwarder.recover = self._recover
         self._health.changed = self._health_changed
         self._health.trusted = self._claimer.wake
@@ -128,6 +135,7 @@ class Service:
     def _claiming_duties(self) -> list[tuple[str, Callable[[], Awaitable[None]], float]]:
         return [
             ("heartbeat", self._heartbeater.step, self._settings.heartbeat_s),
+            ("follow the policy", self._bounder.step, self._settings.heartbeat_s),
             ("reclaim", self._reclaimer.step, _RECLAIM_EVERY_S),
         ]
 
@@ -140,6 +148,16 @@ class Service:
 
     async def _recover(self) -> None:
         await self._reclaimer.take_stock("claim reply lost", spared=True)
+
+    def _claimed(self, claim: Claim) -> None:
+        self._bounder.claimed(claim)
+        self._claimer.claimed(claim)
+
+    def _first_byte(self, running: RunningJob) -> None:
+        self._bounder.first_byte(running)
+        if self._bounder.bounds() is not UNBOUNDED:
+            # A prefill is over: what waited for that may now be taken, and nobody else says so.
+            self._claimer.wake()
 
     def _health_changed(self) -> None:
         up = self._health.up

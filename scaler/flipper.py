@@ -1,35 +1,39 @@
-"""Looks at the pool, lets Q-HAP decide, and asks for the flip."""
+"""Looks at the pool, lets the policy decide, and asks for the flip."""
 
 import asyncio
 import logging
 
 from common.duty import run_duty, sleep_or_stop
 from common.keys import CLASSES
+from common.models import PoolView
 from common.policy import Policy
 from common.store import Store
 from common.views import Views
+from scaler import adaptive, qhap
 from scaler.leader import Leader
 from scaler.live_policy import LivePolicy
 from scaler.metrics import FLIPS, POOL, REFUSED
-from scaler.qhap import Flip, decide
+from scaler.qhap import Flip
 from scaler.settings import ScalerSettings
+from scaler.surveyor import Surveyor
 
 log = logging.getLogger(__name__)
 
 
 class Flipper:
-    """One decision every `qhap_interval_s`, while this scaler leads."""
+    """One decision every `decision_every_s`, while this scaler leads."""
 
     def __init__(
         self, store: Store, views: Views, settings: ScalerSettings, scaler: str, leader: Leader
     ) -> None:
         self._store = store
         self._views = views
+        self._surveyor = Surveyor(views)
         self._pool = settings.pool
         self._scaler = scaler
         self._leader = leader
         self._live_policy = LivePolicy(settings, settings.pool)
-        self._interval_s = settings.qhap_interval_s
+        self._interval_s = settings.decision_every_s
         for name in CLASSES:
             # There before the first flip: growth from nothing is not seen.
             FLIPS.labels(settings.pool, name)
@@ -49,10 +53,15 @@ class Flipper:
         view = await self._views.pool()
         policy = self._live_policy.under(view.overrides)
         POOL.show(self._pool, view, policy)
-        self._interval_s = policy.qhap_interval_s
-        flip = decide(view, policy)
+        self._interval_s = policy.decision_every_s
+        flip = await self._decide(view, policy)
         if flip:
             await self._flip(flip, policy)
+
+    async def _decide(self, view: PoolView, policy: Policy) -> Flip | None:
+        if not policy.adaptive:
+            return qhap.decide(view, policy)
+        return adaptive.decide(await self._surveyor.look(view, policy), policy)
 
     async def _flip(self, flip: Flip, policy: Policy) -> None:
         answer = await self._store.flip(self._scaler, flip.unit, flip.to, flip.reason, policy)

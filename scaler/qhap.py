@@ -3,7 +3,7 @@
 The script that flips checks the guards and the cooldown again; this is only what the scaler wants.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from common.keys import JobClass
@@ -33,14 +33,21 @@ def decide(view: PoolView, policy: Policy) -> Flip | None:
     spare_long = len(long) > policy.qhap_min_long
     depth = view.queues["long"].depth
     above, below = policy.qhap_scale_up_above, policy.qhap_scale_down_below
-    if len(short) < policy.qhap_min_short:
-        return _flip(long, "short", f"{len(short)} Short units are too few")
-    if len(long) < policy.qhap_min_long and spare_short:
-        return _flip(short, "long", f"{len(long)} Long units are too few")
+    if flip := repair(short, long, policy):
+        return flip
     if depth > above and spare_short:
         return _flip(short, "long", f"{depth} long jobs wait, more than {above}")
     if depth < below and spare_long:
         return _flip(long, "short", f"{depth} long jobs wait, fewer than {below}")
+    return None
+
+
+def repair(short: Sequence[UnitView], long: Sequence[UnitView], policy: Policy) -> Flip | None:
+    """The flip that a role with too few units needs, if any."""
+    if len(short) < policy.qhap_min_short:
+        return _flip(long, "short", f"{len(short)} Short units are too few")
+    if len(long) < policy.qhap_min_long and len(short) > policy.qhap_min_short:
+        return _flip(short, "long", f"{len(long)} Long units are too few")
     return None
 
 

@@ -9,20 +9,23 @@
 -- unit holds S * L. Of a burst a unit takes only what keeps it level with the other units that are waiting,
 -- and wakes the next of them. A job past its deadline, or whose gateway is gone, is ended here and never
 -- handed out. policy holds live overrides of the settings of the same names; limit_short and limit_long are
--- empty when limit counts for them. most bounds what this claim takes, empty: nothing does.
+-- empty when limit counts for them. most bounds what this claim takes; short_tokens (jobs are taken until their
+-- prompts have so many) and long_jobs do so by class; oldest_every: one claim in so many begins with the oldest
+-- job of its class while that has starved. Empty, none of them counts.
 --
 -- KEYS:    queue_short queue_long requeued_short requeued_long waiting_short waiting_long due_short due_long spent_short spent_long virtual_short virtual_long role active leases idle_since hungry_short hungry_long woken_short woken_long units unit gateways pulse bytes policy events job_prefix lane_prefix reply_prefix wake_prefix open_prefix
--- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept most limit limit_short limit_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s
+-- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept most limit limit_short limit_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s short_tokens long_jobs oldest_every
 -- RETURNS: OK role wait_ms job ... | DRAINING | NOGROUP | UNORDERED
 --          job is: id class attempt why submitted_ms now_ms deadline_ms gateway route stream body
---          queued_ms traceparent; queued_ms is when it was submitted or last requeued
+--          queued_ms traceparent tokens; queued_ms is when it was submitted or last requeued
 --          why is: own, requeued, stolen, borrowed or starved; wait_ms is -1 when there is nothing to wait for
 local queue_short, queue_long, requeued_short, requeued_long, waiting_short, waiting_long, due_short, due_long,
   spent_short, spent_long, virtual_short, virtual_long, role, active, leases, idle_since, hungry_short,
   hungry_long, woken_short, woken_long, units, unit, gateways, pulse, bytes, policy, events, job_prefix,
   lane_prefix, reply_prefix, wake_prefix, open_prefix = unpack(KEYS)
 local unit_name, now_ms, alive_ms, lease_ms, ttl_ms, events_kept, most, limit, limit_short, limit_long,
-  rasp_steal, rasp_steal_cooldown_s, rasp_long_takes_short, starvation_bound_s = unpack(ARGV)
+  rasp_steal, rasp_steal_cooldown_s, rasp_long_takes_short, starvation_bound_s, short_tokens, long_jobs,
+  oldest_every = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -32,13 +35,8 @@ end
 
 -- Up to here silence counts: while Redis was away nobody could speak (see beat).
 local beat, grace, spoke = unpack(redis.call('HMGET', pulse, 'beat_ms', 'grace_ms', 'spoke_ms'))
-local judged = now
-if beat and now - beat > alive_ms / 2 then
-  judged = tonumber(beat)
-end
-if grace and judged < tonumber(grace) then
-  judged = tonumber(spoke)
-end
+local judged = beat and now - beat > alive_ms / 2 and tonumber(beat) or now
+judged = grace and judged < tonumber(grace) and tonumber(spoke) or judged
 
 -- Added to the load of a hungry Long unit that holds long jobs: it may not borrow, no short job wakes it.
 local HOLDS_LONG = 10
@@ -63,21 +61,12 @@ local function limit_of(override, setting)
   local whole = override and string.match(override, '^%d+$')
   return whole and tonumber(whole) > 0 and tonumber(whole) or tonumber(setting)
 end
-local function seconds_of(override, setting)
-  local decimal = override and string.match(override, '^%d+%.?%d*$')
-  return tonumber(decimal or setting)
-end
+local function seconds_of(override, setting) return tonumber((override or ''):match('^%d+%.?%d*$') or setting) end
 -- The words that the settings take, so that a live override means here what it means there.
 local function on(override, setting)
-  if override then
-    local word = ' ' .. string.lower(override) .. ' '
-    if string.find(' 1 true t on yes y ', word, 1, true) then
-      return true
-    elseif string.find(' 0 false f off no n ', word, 1, true) then
-      return false
-    end
-  end
-  return setting == '1'
+  local word = ' ' .. string.lower(override or '') .. ' '
+  local yes, no = string.find(' 1 true t on yes y ', word, 1, true), string.find(' 0 false f off no n ', word, 1, true)
+  return yes ~= nil or (no == nil and setting == '1')
 end
 local both = limit_of(live[1], limit)
 local limits = { short = limit_of(live[2], limit_short) or both, long = limit_of(live[3], limit_long) or both }
@@ -154,13 +143,12 @@ if redis.call('HGET', unit, 'draining') == '1' then
 end
 
 local jobs = {}
-local function load()
-  return held.short / limits.short + held.long / limits.long
-end
+local more = { short = tonumber(short_tokens) or math.huge, long = tonumber(long_jobs) or math.huge }
+local function load() return held.short / limits.short + held.long / limits.long end
 local function room(class)
   local weight = { short = limits.long, long = limits.short }
   local used = held.short * weight.short + held.long * weight.long
-  local free = math.max(0, math.floor((limits.short * limits.long - used) / weight[class]))
+  local free = more[class] > 0 and math.max(0, math.floor((limits.short * limits.long - used) / weight[class])) or 0
   return most == '' and free or math.min(free, most - #jobs)
 end
 
@@ -186,7 +174,7 @@ end
 local function hand_out(id, entry, class, why)
   local job = job_prefix .. id
   local seen = redis.call('HMGET', job, 'state', 'entry', 'deadline_ms', 'gateway', 'submitted_ms', 'attempt',
-    'route', 'stream', 'body', 'unit', 'queued_ms', 'traceparent', 'weight', 'open')
+    'route', 'stream', 'body', 'unit', 'queued_ms', 'traceparent', 'weight', 'open', 'tokens')
   if seen[1] == 'running' and seen[2] == entry then
     -- A claim of an older version, which knows no order, has it.
     redis.call('XCLAIM', queues[class], 'units', seen[10], 0, entry, 'JUSTID')
@@ -214,13 +202,12 @@ local function hand_out(id, entry, class, why)
     (class == role or why == 'requeued') and 'claimed' or 'stolen', 'job', id, 'class', class, 'unit', unit_name,
     'attempt', attempt, 'role', role, 'why', why, 'at_ms', now)
   jobs[#jobs + 1] = { id, class, attempt, why, seen[5], now, seen[3], seen[4], seen[7], seen[8], seen[9],
-    seen[11] or seen[5], seen[12] or '' }
+    seen[11] or seen[5], seen[12] or '', seen[15] }
+  more[class] = more[class] - (class == 'short' and seen[15] or 1)
   return math.floor(COST / tonumber(seen[13] or 1))
 end
 
-local function priority_of(place)
-  return tonumber(string.match(place, ':(%-?%d+)$') or 0)
-end
+local function priority_of(place) return tonumber(string.match(place, ':(%-?%d+)$') or 0) end
 
 -- Takes a place out of the order, and sets its owner's next turn after what the job cost. What an owner
 -- that has nothing left used beyond the others' time is kept, until they have caught up.
@@ -273,22 +260,41 @@ local function take_place(class, place, owner, why)
   local entry = ms .. '-' .. sequence
   local claimed = redis.call('XCLAIM', queues[class], 'units', unit_name, 0, entry, 'FORCE')[1]
   local id = claimed and claimed[2][2]
+  local in_turn = owner ~= nil
   owner = owner or id and redis.call('HGET', job_prefix .. id, 'owner') or ''
   local cost = id and hand_out(id, entry, class, why)
-  move_on(class, owner, place, cost or 0, why ~= 'starved')
+  move_on(class, owner, place, cost or 0, in_turn)
   return cost
+end
+
+-- The job that has waited longest, whatever its owner and priority: when it came, and which it is.
+local function oldest(class)
+  local id, again_ms = unpack(redis.call('ZRANGE', requeued[class], 0, 0, 'WITHSCORES'))
+  local place, fresh_ms = unpack(redis.call('ZRANGE', waiting[class], 0, 0, 'WITHSCORES'))
+  again_ms, fresh_ms = tonumber(again_ms), tonumber(fresh_ms)
+  if again_ms and not (fresh_ms and fresh_ms < again_ms) then
+    return again_ms, id
+  end
+  return fresh_ms, nil, place
+end
+
+local function oldest_now(class)
+  local since, _, place = oldest(class)
+  return since and bound_ms > 0 and now - since > bound_ms
+    and redis.call('HINCRBY', unit, 'starved_claims', 1) % oldest_every == 0 and place or nil
 end
 
 -- Takes up to n jobs of a class; clears those that nobody waits for any more, a bounded number of them.
 local function take(class, n, why)
-  local taken = 0
+  local taken, first = 0, n > 0 and why == 'own' and oldest_every ~= '' and oldest_now(class)
   for _ = 1, 4 * n do
-    if taken >= n then
+    if taken >= n or more[class] <= 0 then
       break
     end
     local id = again[class] > 0 and redis.call('ZRANGE', requeued[class], 0, 0)[1]
-    local owner = not id and redis.call('ZRANGE', due[class], 0, 0)[1]
-    local place = owner and redis.call('ZRANGE', lane_prefix .. class .. ':' .. owner, 0, 0)[1]
+    local owner = not (id or first) and redis.call('ZRANGE', due[class], 0, 0)[1] or nil
+    local place = not id and first or owner and redis.call('ZRANGE', lane_prefix .. class .. ':' .. owner, 0, 0)[1]
+    first = id and first
     if not (id or place) then
       break
     end
@@ -329,24 +335,19 @@ local function share(class, n)
   return n
 end
 
--- The job that has waited longest, whatever its owner and priority: when it came, and which it is.
-local function oldest(class)
-  local id, again_ms = unpack(redis.call('ZRANGE', requeued[class], 0, 0, 'WITHSCORES'))
-  local place, fresh_ms = unpack(redis.call('ZRANGE', waiting[class], 0, 0, 'WITHSCORES'))
-  again_ms, fresh_ms = tonumber(again_ms), tonumber(fresh_ms)
-  if again_ms and not (fresh_ms and fresh_ms < again_ms) then
-    return again_ms, id
-  end
-  return fresh_ms, nil, place
-end
-
 local wait_ms = -1
 local function wait(ms)
   wait_ms = (wait_ms < 0 or ms < wait_ms) and math.max(0, math.ceil(ms)) or wait_ms
 end
 
+local idle = tonumber(redis.call('GET', idle_since) or now)
+-- Bounded, a Short unit with work leaves starved long jobs to Long ones, unless it is alone.
+local leaves = role == 'short' and oldest_every ~= '' and now - idle < cooldown_ms
+if leaves and redis.call('ZCOUNT', units, judged - alive_ms, '+inf') == 1 then
+  leaves, more.long = false, math.huge
+end
 -- Only a unit that holds none of the other class: an overload of one is not to push the other out.
-if bound_ms > 0 and depth[other] > 0 and held[other] == 0 and room(other) > 0 then
+if bound_ms > 0 and not leaves and depth[other] > 0 and held[other] == 0 and room(other) > 0 then
   for _ = 1, 4 do
     local since, id, place = oldest(other)
     if not since or now - since <= bound_ms then
@@ -361,13 +362,12 @@ if bound_ms > 0 and depth[other] > 0 and held[other] == 0 and room(other) > 0 th
   end
 end
 
-local idle = tonumber(redis.call('GET', idle_since) or now)
 local own_before = depth[role]
 if own_before > 0 then
   local wanted = math.min(room(role), own_before)
   local taken = take(role, share(role, wanted), 'own')
-  if taken < wanted and depth[role] > 0 then
-    wait(200)
+  if depth[role] > 0 and (taken < wanted or more[role] <= 0) then
+    wait(taken < wanted and 200 or 500)
   elseif taken == 0 and depth[role] <= 0 then
     -- All were entries that nobody waits for any more: ask again, for what the other queue holds.
     wait(0)

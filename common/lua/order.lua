@@ -26,14 +26,14 @@ local function priority_of(place)
 end
 
 -- As in submit; an owner that has a turn keeps it, but for the priority of its new first job.
-local function enter(entry, owner, priority, submitted_ms)
+local function enter(entry, owner, priority, submitted_ms, later_ms)
   local lane = lane_prefix .. class .. ':' .. owner
   local ms, sequence = string.match(entry, '^(%d+)%-(%d+)$')
   local place = string.format('%s-%010d', ms, sequence) .. (priority ~= 0 and ':' .. priority or '')
   if redis.call('ZADD', waiting, 'NX', submitted_ms, place) == 0 then
     return
   end
-  redis.call('ZADD', lane, submitted_ms + priority * priority_step_ms, place)
+  redis.call('ZADD', lane, submitted_ms + priority * priority_step_ms + later_ms, place)
   local first, second = unpack(redis.call('ZRANGE', lane, 0, 1))
   if first ~= place then
     return
@@ -53,7 +53,8 @@ end
 local entries = redis.call('XRANGE', queue, '(' .. last, '+', 'COUNT', page)
 for _, item in ipairs(entries) do
   local entry, id = item[1], item[2][2]
-  local seen = redis.call('HMGET', job_prefix .. id, 'state', 'entry', 'unit', 'owner', 'priority', 'submitted_ms')
+  local seen = redis.call('HMGET', job_prefix .. id, 'state', 'entry', 'unit', 'owner', 'priority', 'submitted_ms',
+    'later_ms')
   last = entry
   if seen[2] ~= entry or seen[1] ~= 'queued' and seen[1] ~= 'running' then
     redis.call('XACK', queue, 'units', entry)
@@ -63,7 +64,7 @@ for _, item in ipairs(entries) do
   elseif redis.call('ZSCORE', requeued, id) then
     redis.call('XCLAIM', queue, 'units', 'requeued', 0, entry, 'FORCE', 'JUSTID')
   else
-    enter(entry, seen[4] or '', tonumber(seen[5] or 0), seen[6])
+    enter(entry, seen[4] or '', tonumber(seen[5] or 0), seen[6], tonumber(seen[7] or 0))
   end
 end
 if #entries > 0 then

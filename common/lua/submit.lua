@@ -14,7 +14,7 @@
 -- its turn: not before now in virtual time, and not before it has made good what it used (see claim).
 --
 -- KEYS:    queue queue_other requeued waiting lane due spent virtual rate open job bytes gateways pulse hungry woken hungry_other woken_other units policy events wake_prefix
--- ARGV:    job_id class gateway now_ms alive_ms timeout_ms ttl_ms max_queue_depth max_queue_bytes events_kept tokens owner weight priority priority_step_ms max_jobs max_requests max_tokens again body [field value]...
+-- ARGV:    job_id class gateway now_ms alive_ms timeout_ms ttl_ms max_queue_depth max_queue_bytes events_kept tokens owner weight priority priority_step_ms max_jobs max_requests max_tokens again later_ms body [field value]...
 -- RETURNS: OK entry budget | EXISTS state budget | FULL what depth budget | LIMITED what wait_ms budget | NOGROUP | NOGATEWAY
 --          what is: depth or bytes; jobs, requests or tokens; wait_ms is -1 when it never fits
 --          budget is: requests_left requests_reset_ms tokens_left tokens_reset_ms, 0 where there is no limit
@@ -22,7 +22,7 @@ local queue, queue_other, requeued, waiting, lane, due, spent, virtual, rate, op
   hungry, woken, hungry_other, woken_other, units, policy, events, wake_prefix = unpack(KEYS)
 local job_id, class, gateway, now_ms, alive_ms, timeout_ms, ttl_ms, max_queue_depth, max_queue_bytes,
   events_kept, tokens, owner, weight, priority, priority_step_ms,
-  max_jobs, max_requests, max_tokens, again, body = unpack(ARGV)
+  max_jobs, max_requests, max_tokens, again, later_ms, body = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -140,7 +140,7 @@ redis.call('HSET', job, 'state', 'queued', 'class', class, 'attempt', 0, 'spared
   'owner', owner, 'body', body)
 redis.call('INCRBY', bytes, #body)
 redis.call('ZADD', gateways, now, gateway)
-for i = 21, #ARGV, 2 do
+for i = 22, #ARGV, 2 do
   redis.call('HSET', job, ARGV[i], ARGV[i + 1])
 end
 if limited and again == '0' then
@@ -160,6 +160,9 @@ end
 if priority ~= '0' then
   redis.call('HSET', job, 'priority', priority)
 end
+if later_ms ~= '0' then
+  redis.call('HSET', job, 'later_ms', later_ms)
+end
 redis.call('PEXPIRE', job, timeout_ms + ttl_ms)
 redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event', 'submitted', 'job', job_id,
   'class', class, 'tokens', tokens, 'depth', depth, 'at_ms', now)
@@ -171,7 +174,7 @@ end
 local ms, sequence = string.match(entry, '^(%d+)%-(%d+)$')
 local place = string.format('%s-%010d', ms, sequence) .. (priority ~= '0' and ':' .. priority or '')
 redis.call('ZADD', waiting, now, place)
-redis.call('ZADD', lane, now + priority * priority_step_ms, place)
+redis.call('ZADD', lane, now + priority * priority_step_ms + later_ms, place)
 local first, second = unpack(redis.call('ZRANGE', lane, 0, 1))
 if first == place then
   local turn = redis.call('ZSCORE', due, owner)

@@ -163,6 +163,36 @@ MUTANTS = {
     "bodies of dead jobs kept without a bound": Mutant(
         "requeue", "or room < 0 then", "then", "test_bytes"
     ),
+    "short jobs taken beyond the backlog": Mutant(
+        "claim", "if taken >= n or more[class] <= 0 then", "if taken >= n then", "test_claim_bounds"
+    ),
+    "a unit with a full backlog that is woken": Mutant(
+        "claim", "local free = more[class] > 0 and", "local free =", "test_claim_bounds"
+    ),
+    "a starved long job on a Short unit with work": Mutant(
+        "claim",
+        "local leaves = role == 'short' and",
+        "local leaves = false and",
+        "test_claim_bounds",
+    ),
+    "a lone unit that leaves a starved job to nobody": Mutant(
+        "claim", "leaves, more.long = false, math.huge", "more.long = 0", "test_claim_bounds"
+    ),
+    "the oldest never first": Mutant(
+        "claim",
+        "% oldest_every == 0 and place or nil",
+        "% oldest_every < 0 and place or nil",
+        "test_claim_bounds",
+    ),
+    "a size that does not count": Mutant(
+        "submit",
+        "priority * priority_step_ms + later_ms",
+        "priority * priority_step_ms",
+        "test_claim_bounds",
+    ),
+    "a prefill that ended before this attempt": Mutant(
+        "survey", "tonumber(first_byte_ms) >= tonumber(claimed_ms)", "true", "test_survey"
+    ),
     "silence judged while Redis was away": Mutant(
         "forget", "judged = tonumber(beat)", "judged = now", "test_silence"
     ),

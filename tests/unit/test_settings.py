@@ -77,4 +77,5 @@ def test_every_setting_says_what_it_is() -> None:
 
 def test_every_time_says_its_unit() -> None:
     floats = [name for name, field in Settings.model_fields.items() if field.annotation is float]
-    assert [name for name in floats if not name.endswith("_s")] == []
+    ratios = ("_margin", "_weight")
+    assert [name for name in floats if not name.endswith(("_s", *ratios))] == []

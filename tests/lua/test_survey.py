@@ -1,0 +1,68 @@
+"""survey: what units prefill, and which long job comes next."""
+
+from common.models import Part, Prefilling, Relay
+from tests.lua.conftest import GATEWAY, Pool
+
+
+async def begin(pool: Pool, unit: str, job: str, attempt: int = 1) -> None:
+    """The first byte of a job's answer."""
+    relay = Relay(GATEWAY, (Part(job, attempt, "head", b"{}"),))
+    await pool.store.turn(unit, relays=[relay])
+
+
+async def test_a_job_prefills_from_its_claim_to_its_first_byte(pool: Pool) -> None:
+    await pool.unit("a", role="long")
+    job = await pool.one("a", "long", tokens=9000)
+    found = (await pool.views.survey(["a"])).prefilling
+    assert found == (Prefilling("a", "long", 9000, pool.clock.now_ms),)
+    pool.clock.advance(1)
+    await begin(pool, "a", job.id)
+    assert (await pool.views.survey(["a"])).prefilling == ()
+
+
+async def test_a_second_attempt_prefills_again(pool: Pool) -> None:
+    await pool.unit("a", "b")
+    job = await pool.one("a")
+    await begin(pool, "a", job.id)
+    pool.clock.advance(1)
+    await pool.requeue("a", job)
+    (again,) = (await pool.claim("b")).jobs
+    (found,) = (await pool.views.survey(["a", "b"])).prefilling
+    assert (found.unit, again.attempt) == ("b", 2)
+
+
+async def test_only_the_units_that_are_asked_for_are_looked_at(pool: Pool) -> None:
+    await pool.unit("a", "b")
+    await pool.one("a")
+    assert (await pool.views.survey(["b"])).prefilling == ()
+
+
+async def test_the_usual_prompt_is_that_of_short_jobs_in_flight(pool: Pool) -> None:
+    await pool.unit("a")
+    await pool.submit(tokens=100)
+    await pool.submit(tokens=300)
+    await pool.claim("a")
+    assert (await pool.views.survey(["a"])).short_tokens == 200
+
+
+async def test_an_empty_pool_has_nothing_to_tell(pool: Pool) -> None:
+    survey = await pool.views.survey([])
+    assert (survey.next_long_tokens, survey.short_tokens, survey.prefilling) == (0, 0, ())
+
+
+async def test_the_next_long_job_is_the_one_that_a_claim_would_take(pool: Pool) -> None:
+    adaptive = pool.with_settings(policy="adaptive")
+    await pool.unit("a", role="long")
+    await adaptive.submit("long", tokens=60_000)
+    await adaptive.submit("long", tokens=5000)
+    assert (await pool.views.survey(["a"])).next_long_tokens == 5000
+    (job, _) = (await pool.claim("a")).jobs
+    assert job.tokens == 5000
+
+
+async def test_a_requeued_long_job_is_the_next(pool: Pool) -> None:
+    await pool.unit("a", role="long")
+    job = await pool.one("a", "long", tokens=7000)
+    await pool.submit("long", tokens=5000)
+    await pool.requeue("a", job)
+    assert (await pool.views.survey(["a"])).next_long_tokens == 7000
