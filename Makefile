@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 VLLM_VENV := .venv-vllm
 BIN := $(VENV)/bin
-PACKAGES := baseline bench cli common dashboard dispatcher gateway monitor scaler simulator
+PACKAGES := baseline bench cli common dashboard dispatcher gateway lab monitor scaler simulator
 ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -11,6 +11,7 @@ from cli.monitor import monitor_app
 from cli.status import status
 from cli.units import units_app
 from cli.up import up
+from lab.command import lab
 
 
 def _app() -> typer.Typer:
@@ -21,7 +22,7 @@ def _app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for command in (up, status, explain):
+    for command in (up, status, explain, lab):
         app.command()(command)
     app.add_typer(bench_app(), name="bench")
     app.add_typer(monitor_app(), name="monitor")

@@ -15,6 +15,7 @@ PACKAGES = (
         "dashboard",
         "dispatcher",
         "gateway",
+        "lab",
         "monitor",
         "scaler",
     ),

@@ -1,0 +1,135 @@
+"""A dispatcher on virtual time: the same calls of the store, when the real one would make them."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from common.keys import JobClass
+from common.models import Claim, ClaimedJob, Finish, Outcome, Part, Relay
+from common.policy import Policy
+from common.prefill import Prefill
+from common.store import Store
+from dispatcher.bounds import UnitState, bounds
+from lab.agenda import Agenda, Appointment
+from lab.asking import Asking
+from lab.unit import VirtualUnit
+from simulator.costs import CostModel
+from simulator.engine import Sequence as Prompt
+from simulator.engine import State
+
+GATEWAY = "lab"
+
+
+class VirtualDispatcher:
+    """One unit and who claims for it.
+
+    `woke` is called after every script that may have woken somebody.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        agenda: Agenda,
+        store: Store,
+        costs: CostModel,
+        asked: Mapping[str, Asking],
+        woke: Callable[[], Awaitable[None]],
+        policy: Policy,
+        poll_s: float,
+    ) -> None:
+        self.name = name
+        self.unit = VirtualUnit(agenda, costs, self._told)
+        self._agenda = agenda
+        self._store = store
+        self._asked = asked
+        self._woke = woke
+        self._policy = policy
+        self._poll_s = poll_s
+        self._timer: Appointment | None = None
+        self._role: JobClass = "short"
+        self._role_since_s = float("-inf")
+        self._held: dict[str, tuple[Asking, float]] = {}
+
+    async def claim(self) -> None:
+        """As the claimer: take what there is, and ask again when the claim says so."""
+        await self._turn(claim=True)
+
+    async def cancelled(self, asking: Asking) -> None:
+        """Abort an attempt that nobody waits for, and say so."""
+        self.unit.abort(asking.prompt)
+        del self._held[asking.job]
+        await self._turn(finishes=[_finish(asking, "cancelled")], claim=True)
+
+    async def _turn(
+        self, heads: Sequence[Part] = (), finishes: Sequence[Finish] = (), *, claim: bool
+    ) -> None:
+        relays = [Relay(GATEWAY, tuple(heads))] if heads else []
+        turn = await self._store.turn(
+            self.name,
+            relays=relays,
+            finishes=finishes,
+            claim=claim,
+            bounds=bounds(self._state(), self._policy),
+            policy=self._policy,
+        )
+        if turn.claim:
+            self._claimed(turn.claim)
+            await self._woke()
+
+    def _state(self) -> UnitState:
+        now_s = self._agenda.now_s
+        unsent: dict[JobClass, list[Prefill]] = {"short": [], "long": []}
+        for asking, since_s in self._held.values():
+            if not asking.prompt.generated_tokens:
+                prefill = Prefill(asking.row.order.prompt_tokens, now_s - since_s)
+                unsent[asking.job_class].append(prefill)
+        return UnitState(
+            short=tuple(unsent["short"]),
+            long=tuple(unsent["long"]),
+            short_held=sum(asking.job_class == "short" for asking, _ in self._held.values()),
+            role=self._role,
+            role_age_s=now_s - self._role_since_s,
+        )
+
+    def _claimed(self, claim: Claim) -> None:
+        if claim.role != self._role:
+            self._role, self._role_since_s = claim.role, self._agenda.now_s
+        for job in claim.jobs:
+            self._start(job)
+        if self._timer:
+            self._timer.cancel()
+        wait_s = self._poll_s if claim.wait_s is None else min(self._poll_s, claim.wait_s)
+        self._timer = self._agenda.after(wait_s, self.claim)
+
+    def _start(self, job: ClaimedJob) -> None:
+        asking = self._asked[job.id]
+        asking.placed(self.name, self._agenda.now_s, job.attempt)
+        self._held[job.id] = asking, self._agenda.now_s
+        asking.row.headers |= {"why": job.why}
+        self.unit.add_after(asking.path_s, asking.prompt)
+
+    async def _told(self, emitted: Sequence[Prompt]) -> None:
+        heads, finishes = [], []
+        for prompt in emitted:
+            asking: Asking = prompt.owner
+            asking.wrote()
+            if prompt.generated_tokens == 1:
+                heads.append(Part(asking.job, asking.attempt, "head", b"{}"))
+            if prompt.state is State.FINISHED:
+                asking.answered()
+                del self._held[asking.job]
+                finishes.append(_finish(asking))
+        if heads or finishes:
+            claim = bool(finishes) or self._policy.adaptive
+            await self._turn(heads, finishes, claim=claim)
+
+
+def _finish(asking: Asking, outcome: Outcome = "ok") -> Finish:
+    return Finish(
+        job=asking.job,
+        attempt=asking.attempt,
+        job_class=asking.job_class,
+        gateway=GATEWAY,
+        outcome=outcome,
+        status=200,
+        prompt_tokens=asking.prompt.prompt_tokens,
+        completion_tokens=asking.prompt.generated_tokens,
+    )
