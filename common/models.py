@@ -259,6 +259,7 @@ class Prefilling:
     job_class: JobClass
     tokens: int
     claimed_ms: int
+    streams: bool
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from common.adaptive import AdaptivePolicy
 
-_DOUBT = 2.0
-"""An answer without a first byte counts as prefill for so many times the estimate, and no longer:
-one that is not streamed has its first byte when all is done."""
+_LATE = 2.0
+"""A stream without a first byte counts as prefill for so many times its estimate, and no longer."""
 
-_SHORTEST_DOUBT_S = 1.0
-"""A short prompt may wait for others, and for a step that was planned before it came."""
+_LATE_S = 2.0
+"""Or for so long: a short prompt may wait for others, and for a step planned before it came."""
+
+_UNSEEN = 1.2
+"""An answer in one piece shows its first byte when all is done: its prefill is as estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class Prefill:
 
     tokens: int
     age_s: float
+    streams: bool = True
 
 
 def brought_s(prefills: Iterable[Prefill], policy: AdaptivePolicy, pace: float) -> float:
@@ -29,7 +32,11 @@ def brought_s(prefills: Iterable[Prefill], policy: AdaptivePolicy, pace: float) 
     brought = 0.0
     for job in prefills:
         whole_s = policy.prefill_s(job.tokens) * pace
-        if job.age_s < _DOUBT * max(_SHORTEST_DOUBT_S, whole_s):
+        if job.streams:
+            until_s = max(_LATE_S, _LATE * whole_s)
+        else:
+            until_s = _UNSEEN * (whole_s + policy.adaptive_backlog_s)
+        if job.age_s < until_s:
             brought += whole_s
     return brought
 
@@ -39,7 +46,7 @@ def left_s(prefills: Iterable[Prefill], policy: AdaptivePolicy, pace: float) -> 
     left = 0.0
     for place, job in enumerate(sorted(prefills, key=lambda job: -job.age_s)):
         whole_s = policy.prefill_s(job.tokens) * pace
-        if job.age_s < _DOUBT * (left + whole_s):
+        if job.age_s < (_LATE if job.streams else _UNSEEN) * (left + whole_s):
             # Of the first a little is left as long as nothing was sent, whatever the estimate says.
             left += whole_s if place else max(whole_s - job.age_s, whole_s / 10)
     return left

@@ -73,8 +73,14 @@ class Views:
             next_long_tokens=int(next_tokens),
             short_tokens=round(int(tokens) / int(jobs)) if int(jobs) else 0,
             prefilling=tuple(
-                Prefilling(unit.decode(), cast("JobClass", job_class.decode()), int(size), int(at))
-                for unit, job_class, size, at in found
+                Prefilling(
+                    unit.decode(),
+                    cast("JobClass", job_class.decode()),
+                    int(size),
+                    int(at),
+                    streams=streams == b"1",
+                )
+                for unit, job_class, size, at, streams in found
             ),
         )
 

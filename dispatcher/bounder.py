@@ -60,7 +60,7 @@ class Bounder:
         unsent: dict[JobClass, list[Prefill]] = {"short": [], "long": []}
         for running in self._running.all():
             if not running.sent:
-                prefill = Prefill(running.job.tokens, running.age_s)
+                prefill = Prefill(running.job.tokens, running.age_s, running.job.stream)
                 unsent[running.job.job_class].append(prefill)
         return UnitState(
             short=tuple(unsent["short"]),

@@ -52,7 +52,7 @@ class Surveyor:
 
 def _prefills(survey: Survey, unit: str, job_class: str, now_ms: int) -> Sequence[Prefill]:
     return [
-        Prefill(job.tokens, max(0, now_ms - job.claimed_ms) / 1000)
+        Prefill(job.tokens, max(0, now_ms - job.claimed_ms) / 1000, job.streams)
         for job in survey.prefilling
         if job.unit == unit and job.job_class == job_class
     ]

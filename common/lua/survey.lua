@@ -7,7 +7,7 @@
 -- KEYS:    queue_long requeued_long due_long job_prefix leases_prefix lane_prefix
 -- ARGV:    [unit]...
 -- RETURNS: OK next_tokens short_jobs short_tokens job ...
---          job is: unit class tokens claimed_ms
+--          job is: unit class tokens claimed_ms stream
 local queue_long, requeued_long, due_long, job_prefix, leases_prefix, lane_prefix = unpack(KEYS)
 
 local function next_long()
@@ -30,15 +30,15 @@ local short_jobs, short_tokens, prefilling = 0, 0, {}
 for i = 1, #ARGV, 1 do
   local unit = ARGV[i]
   for _, id in ipairs(redis.call('ZRANGE', leases_prefix .. unit, 0, -1)) do
-    local class, tokens, claimed_ms, first_byte_ms = unpack(redis.call('HMGET', job_prefix .. id, 'class', 'tokens',
-      'claimed_ms', 'first_byte_ms'))
+    local class, tokens, claimed_ms, first_byte_ms, stream = unpack(redis.call('HMGET', job_prefix .. id, 'class',
+      'tokens', 'claimed_ms', 'first_byte_ms', 'stream'))
     if class == 'short' then
       short_jobs = short_jobs + 1
       short_tokens = short_tokens + tokens
     end
     -- The first byte of an earlier attempt is none of this one.
     if class and claimed_ms and not (first_byte_ms and tonumber(first_byte_ms) >= tonumber(claimed_ms)) then
-      prefilling[#prefilling + 1] = { unit, class, tonumber(tokens), tonumber(claimed_ms) }
+      prefilling[#prefilling + 1] = { unit, class, tonumber(tokens), tonumber(claimed_ms), stream }
     end
   end
 end

@@ -40,6 +40,16 @@ TABLE = [
         (3419, 1),
     ),
     (
+        "an answer in one piece counts as prefill for little more than the estimate",
+        UnitState(long=(Prefill(20_000, 4.0, streams=False),), role="long", role_age_s=60),
+        (3419, 1),
+    ),
+    (
+        "so do short ones: a unit is not held up by answers that are being written",
+        UnitState(short=(*[Prefill(1000, 1.0, streams=False)] * 20,), short_held=20),
+        (3419, 0),
+    ),
+    (
         "a unit that became Long waits for its short jobs",
         UnitState(short_held=3, role="long", role_age_s=0.5),
         (3419, 0),
