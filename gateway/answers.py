@@ -18,6 +18,7 @@ from gateway.errors import (
     stopping,
     unit_failed,
 )
+from gateway.estimator import Estimate, Estimator
 from gateway.limits import headers_of
 from gateway.mailbox import End, Head, Mailbox, Mailboxes, Shut
 from gateway.metrics import Metrics
@@ -39,6 +40,7 @@ class Answers:
     canceller: Canceller
     counter: TokenCounter
     metrics: Metrics
+    estimator: Estimator
 
     async def give(
         self, admitted: Admitted, receive: Receive, send: Send, started_s: float
@@ -77,6 +79,7 @@ class Answer:
         self._ttft_s = 0.0
         self._last_bytes = b""
         self._budget: Budget | None = None
+        self._estimate: Estimate | None = None
 
     async def run(self) -> None:
         try:
@@ -107,6 +110,7 @@ class Answer:
             self.abandoned = ""
             raise
         self._box.submitted = True
+        self._estimate = self._shared.estimator.of_new(self._job.job_class)
 
     async def _relay(self) -> None:
         box = self._box
@@ -165,9 +169,16 @@ class Answer:
             queue_ms = self._box.head.queue_ms if self._box.head else 0
             self._ttft_s = time.monotonic() - self._started_s
             self._shared.metrics.first_byte(self._job.job_class, self._ttft_s, queue_ms)
+            self._check_estimate(queue_ms / 1000)
         if body:
             self._last_bytes = body[-2:]
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    def _check_estimate(self, waited_s: float) -> None:
+        if self._estimate is not None:
+            job_class = self._job.job_class
+            result = self._shared.estimator.started(job_class, self._estimate, waited_s)
+            self._shared.metrics.estimated(job_class, result)
 
     async def _out_of_time(self) -> None:
         if self._box.shut_because:

@@ -8,7 +8,7 @@ from common.keys import JobClass
 from common.store import Store
 from common.views import Views
 from gateway.errors import job_not_found
-from gateway.watcher import Watcher
+from gateway.estimator import Estimator
 
 _TIMES = ("submitted", "claimed", "first_byte", "finished", "deadline")
 _SHOWN = ("state", "outcome", "class", "unit", "why", "reason", "route")
@@ -22,23 +22,22 @@ _ANSWERS = {"OK": "cancelled", "ASKED": "cancelling", "FINISHED": "finished"}
 class Jobs:
     """Read from Redis at each call. All raise ApiError 404 and RedisUnavailable."""
 
-    def __init__(self, store: Store, views: Views, watcher: Watcher) -> None:
+    def __init__(self, store: Store, views: Views, estimator: Estimator) -> None:
         self._store = store
         self._views = views
-        self._watcher = watcher
+        self._estimator = estimator
 
     async def tell(self, job: str, owner: str) -> dict[str, Any]:
         fields = await self._fields(job, owner)
         position = await self._position(job, fields)
         job_class = _class(fields)
-        # The job itself is one more that has to be taken.
-        wait_s = None if position is None else self._watcher.wait_s(job_class, position + 1)
+        estimate = None if position is None else self._estimator.behind(job_class, position)
         return {
             "id": job,
             "object": "job",
             **{name: fields.get(name) for name in _SHOWN},
             "position": position,
-            "estimated_start_s": None if wait_s is None else round(wait_s, 3),
+            "estimated_start_s": None if estimate is None else round(estimate.told_s, 3),
             "attempts": int(fields.get("attempt", 0)),
             "tokens": int(fields.get("tokens", 0)),
             "status": int(fields["status"]) if "status" in fields else None,

@@ -46,6 +46,12 @@ class Metrics:
         self._queue = self._histogram(
             "queue_seconds", "In the queue, before the attempt that answered."
         )
+        self._estimates = self._counter(
+            "start_estimates_total",
+            "Estimates of start, by whether they came within 20 % of the real wait.",
+            "class",
+            "kind",
+        )
         self._add_gauges(mailboxes, watcher, counter)
         _ = self._resubmitted[()]
 
@@ -63,6 +69,10 @@ class Metrics:
     def first_byte(self, job_class: JobClass, ttft_s: float, queue_ms: int) -> None:
         self._ttft[job_class].observe(ttft_s)
         self._queue[job_class].observe(queue_ms / 1000)
+
+    def estimated(self, job_class: JobClass, result: str) -> None:
+        """A start that had been estimated at submit: close, early or late."""
+        self._estimates[job_class, result].inc()
 
     def completed(self, job_class: JobClass, e2e_s: float) -> None:
         self._e2e[job_class].observe(e2e_s)

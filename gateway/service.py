@@ -28,6 +28,7 @@ from gateway.answers import Answers
 from gateway.app import create_app
 from gateway.canceller import Canceller
 from gateway.completions import completion_routes
+from gateway.estimator import Estimator
 from gateway.evictor import Evictor
 from gateway.heartbeater import Heartbeater
 from gateway.jobs import Jobs
@@ -98,8 +99,13 @@ class Gateway:
         self._metrics = Metrics(settings.pool, self._mailboxes, self._watcher, self._counter)
         self._heartbeater = Heartbeater(self._store, self.id, settings.heartbeat_s)
         self._receiver = Receiver(self._store, self.id, self._mailboxes, settings.trim_s)
+        self._estimator = Estimator(self._watcher)
         self._submitter = Submitter(
-            self._store, self._canceller, self._watcher, settings.redis_patience_s
+            self._store,
+            self._canceller,
+            self._watcher,
+            self._estimator,
+            settings.redis_patience_s,
         )
         self._admission = Admission(settings, self.id, self._counter, self._watcher)
         self._keys = KeyRing(*settings.key_sources)
@@ -174,7 +180,12 @@ class Gateway:
 
     def _door(self, stop: asyncio.Event) -> KeyGate:
         answers = Answers(
-            self._mailboxes, self._submitter, self._canceller, self._counter, self._metrics
+            self._mailboxes,
+            self._submitter,
+            self._canceller,
+            self._counter,
+            self._metrics,
+            self._estimator,
         )
         completions = completion_routes(self._admission, answers)
         if self._tracing:
@@ -196,7 +207,7 @@ class Gateway:
             self._metrics,
             self._watcher,
             self._views,
-            Jobs(self._store, self._views, self._watcher),
+            Jobs(self._store, self._views, self._estimator),
             lambda: self._watcher.fresh and bool(self._watcher.live_units) and not stop.is_set(),
         )
 

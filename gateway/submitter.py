@@ -11,6 +11,7 @@ from common.models import NewJob, Submitted
 from common.store import Store
 from gateway.canceller import Canceller
 from gateway.errors import ApiError, queue_full, rate_limited, redis_unavailable
+from gateway.estimator import Estimator
 from gateway.watcher import Watcher
 
 log = logging.getLogger(__name__)
@@ -23,11 +24,17 @@ class Submitter:
     """The way into the queue. A request waits `patience_s` for a Redis that is away."""
 
     def __init__(
-        self, store: Store, canceller: Canceller, watcher: Watcher, patience_s: float
+        self,
+        store: Store,
+        canceller: Canceller,
+        watcher: Watcher,
+        estimator: Estimator,
+        patience_s: float,
     ) -> None:
         self._store = store
         self._canceller = canceller
         self._watcher = watcher
+        self._estimator = estimator
         self._patience_s = patience_s
         self._turn = asyncio.Semaphore(_AT_A_TIME)
         self._gave_up_s = -math.inf
@@ -44,7 +51,7 @@ class Submitter:
     def refusal(self, job: NewJob, submitted: Submitted) -> ApiError | None:
         """What a request is told whose job was not queued."""
         if submitted.status == "full":
-            retry_after_s = self._watcher.retry_after_s(job.job_class, submitted.depth)
+            retry_after_s = self._estimator.retry_after_s(job.job_class, submitted.depth)
             return queue_full(job.job_class, submitted.full, submitted.depth, retry_after_s)
         if submitted.limited:
             limit = getattr(job.limits, submitted.limited)

@@ -14,9 +14,6 @@ from gateway.ratio import DecayedRatio
 
 log = logging.getLogger(__name__)
 
-_LONGEST_RETRY_S = 119
-"""The OpenAI SDK ignores a Retry-After of 120 s and more."""
-
 _FADE = 1 / 20
 """The drain rate is that of about the last 20 looks."""
 
@@ -81,13 +78,6 @@ class Watcher:
         """How long units need to take so many jobs; None when they take none."""
         rate = self.per_second(job_class)
         return jobs / rate if rate > 0 else None
-
-    def retry_after_s(self, job_class: JobClass, depth: int) -> int:
-        """When the jobs that wait now are taken: whole seconds, at least 1, below 120."""
-        wait_s = self.wait_s(job_class, depth)
-        if wait_s is None:
-            return _LONGEST_RETRY_S
-        return max(1, min(_LONGEST_RETRY_S, math.ceil(wait_s)))
 
     def _measure(self, before: PoolView, after: PoolView) -> None:
         passed_s = (after.now_ms - before.now_ms) / 1000

@@ -9,6 +9,7 @@ from common.keys import CLASSES
 from common.models import PoolView, QueueView
 from common.policy import Policy
 from common.views import Views
+from gateway.estimator import Estimator
 from gateway.watcher import Watcher
 
 
@@ -39,13 +40,13 @@ async def test_the_time_to_come_back_is_that_of_draining_what_waits(
     taken: int, depth: int, retry_after_s: int
 ) -> None:
     watcher = await watcher_after((0, 0), (10_000, taken))
-    assert watcher.retry_after_s("short", depth) == retry_after_s
+    assert Estimator(watcher).retry_after_s("short", depth) == retry_after_s
 
 
 async def test_without_a_second_look_the_drain_is_unknown() -> None:
     watcher = await watcher_after((0, 50))
     assert watcher.wait_s("long", 3) is None
-    assert watcher.retry_after_s("long", 3) == 119
+    assert Estimator(watcher).retry_after_s("long", 3) == 119
 
 
 async def test_a_count_that_starts_again_is_no_negative_drain() -> None:
