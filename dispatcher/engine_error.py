@@ -11,6 +11,8 @@ from dataclasses import dataclass
 _BEGINS = b'data: {"error"'
 _CODE = re.compile(rb'"code":\s*(\d+)')
 _MESSAGE = re.compile(rb'"message":\s*"([^"\\]{1,200})')
+# Older servers give every error inside a stream the code 400, also that of a dead engine.
+_DEAD = re.compile(rb'"message":\s*"EngineCore')
 _SERVER_ERROR = 500
 
 
@@ -33,7 +35,7 @@ def engine_error(before: bytes, chunk: bytes) -> EngineError | None:
         return None
     event = (overlap + chunk)[at:]
     code, message = _CODE.search(event), _MESSAGE.search(event)
-    if code and int(code[1]) < _SERVER_ERROR:
+    if code and int(code[1]) < _SERVER_ERROR and not _DEAD.search(event):
         return None
     said = message[1].decode(errors="replace") if message else "it does not say why"
     return EngineError(max(0, at - len(overlap)), f"the engine failed: {said}")

@@ -182,17 +182,18 @@ async def test_a_stream_that_loses_its_unit_fails_with_the_bytes_it_had(
     assert len(unit.calls) == 1
 
 
-def error_event(code: int) -> bytes:
-    """As a vLLM server writes it when its engine dies (500), or refuses late (400)."""
-    error = f'{{"message": "EngineCore died.", "type": "X", "param": null, "code": {code}}}'
+def error_event(code: int, message: str = "EngineCore died.") -> bytes:
+    """As a vLLM server writes it when its engine dies (500; older ones 400), or refuses late."""
+    error = f'{{"message": "{message}", "type": "X", "param": null, "code": {code}}}'
     return f'data: {{"error": {error}}}\n\n'.encode()
 
 
+@pytest.mark.parametrize("code", [500, 400])
 async def test_a_stream_in_which_the_engine_dies_fails_with_the_bytes_before_that(
-    pool: Pool, gateway: Gateway
+    pool: Pool, gateway: Gateway, code: int
 ) -> None:
     async def answer(call: Call) -> web.StreamResponse:
-        return await call.stream(event("one"), event("two") + error_event(500) + DONE)
+        return await call.stream(event("one"), event("two") + error_event(code) + DONE)
 
     unit = await pool.unit(answer)
     dispatcher = await pool.dispatcher(unit, **NO_SECOND_PROBE)
@@ -240,7 +241,7 @@ async def test_an_engine_that_dies_before_it_said_anything_costs_one_attempt(
 
 @pytest.mark.parametrize(
     "said",
-    [error_event(400), event(r"data: {\"error\": {\"code\": 500}}")],
+    [error_event(400, "This model has no logits."), event(r"data: {\"error\": {\"code\": 500}}")],
     ids=["an error of the request", "a text that quotes one"],
 )
 async def test_what_is_no_failure_of_the_engine_is_passed_on_as_it_is(
