@@ -134,7 +134,7 @@ async def test_a_refusal_is_traced_and_a_lost_collector_hurts_no_request(tmp_pat
         async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
             refused = await client.post(
                 f"{traced.up.url}/v1/completions",
-                content=b"{",
+                json={"model": "scripted"},
                 headers={"authorization": f"Bearer {KEY}", "traceparent": "00-nonsense"},
             )
         assert refused.status_code == 400
