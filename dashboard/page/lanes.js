@@ -4,7 +4,7 @@ import { axis } from "./charts.js";
 import { drawn, element, keep, say } from "./dom.js";
 
 const WIDE = 300;
-const HIGH = 30;
+const HIGH = 40;
 
 export class Lanes {
   constructor(node) {

@@ -18,6 +18,7 @@ RUN_S = 130.0
 """Longer than the charts go back, which is shortened to two minutes here."""
 
 CHATS_PER_S = 9.0
+WAVE_DEPTH = 8
 WAVES = ((20.0, 0.8), (22.0, 4.5), (26.0, 0.3))
 """Seconds, and long documents per second in them, over and over."""
 
@@ -76,7 +77,8 @@ def _a_run() -> Iterator[Up]:
 def _take(browser: Browser, url: str, path: Path, size: tuple[int, int], scheme: str) -> None:
     browser.open(url, *size, scheme)
     browser.wait(lambda: browser.text("#state").startswith("live"), "live")
-    browser.wait(lambda: browser.text("#feed li time"), "something that happened")
+    # In the middle of a wave there is more to see.
+    browser.wait(lambda: int(browser.text("#long .first dd")) > WAVE_DEPTH, "a wave", RUN_S)
     browser.driver.save_screenshot(str(path))
 
 

@@ -125,15 +125,22 @@ def rq(system: Up) -> Iterator[Rq]:
         yield Rq(client)
 
 
+def one_runs_and_one_waits(
+    rq: Rq, unit: Unit, ask: Callable[[], "Future[httpx.Response]"]
+) -> list["Future[httpx.Response]"]:
+    unit.answer = 200
+    unit.go_on.clear()
+    answers = [ask()]
+    rq.wait(lambda: rq.count("started_job_registry_count") == 1)
+    answers.append(ask())
+    rq.wait(lambda: rq.count("count") == 1)
+    return answers
+
+
 def test_classes_are_queues_and_units_are_workers(
     rq: Rq, unit: Unit, ask: Callable[[], "Future[httpx.Response]"]
 ) -> None:
-    unit.answer = 200
-    unit.go_on.clear()
-    first = ask()
-    rq.wait(lambda: rq.count("started_job_registry_count") == 1)
-    second = ask()
-    rq.wait(lambda: rq.count("count") == 1)
+    first, second = one_runs_and_one_waits(rq, unit, ask)
     (running,), (waiting,) = rq.jobs("started"), rq.jobs("queued")
     (worker,) = rq.client.get("/rq/0/data/workers.json").json()["workers"]
     assert (worker["name"], worker["state"]) == ("gpu-a", "busy")
@@ -150,12 +157,7 @@ def test_classes_are_queues_and_units_are_workers(
 def test_a_waiting_job_that_is_deleted_there_is_gone(
     system: Up, rq: Rq, unit: Unit, browser: Browser, ask: Callable[[], "Future[httpx.Response]"]
 ) -> None:
-    unit.answer = 200
-    unit.go_on.clear()
-    first = ask()
-    rq.wait(lambda: rq.count("started_job_registry_count") == 1)
-    second = ask()
-    rq.wait(lambda: rq.count("count") == 1)
+    first, second = one_runs_and_one_waits(rq, unit, ask)
     (waiting,) = rq.jobs("queued")
     browser.open(f"{system.dashboard_url}/rq/0/view/jobs/short/queued/8/asc/1")
     browser.wait(lambda: waiting in browser.text("#jobs"), "the job")
