@@ -13,7 +13,7 @@ from gateway.estimator import Estimator
 _TIMES = ("submitted", "claimed", "first_byte", "finished", "deadline")
 _SHOWN = ("state", "outcome", "class", "unit", "why", "reason", "route")
 
-_JOB = re.compile(r"job-[0-9a-f]{32}")
+_JOB = re.compile(r"job-[0-9a-f]{32}(-again[0-9]{1,6})?")
 """As the gateway makes them: nothing else is looked up."""
 
 _ANSWERS = {"OK": "cancelled", "ASKED": "cancelling", "FINISHED": "finished"}

@@ -191,7 +191,7 @@ def test_a_dead_job_that_is_requeued_there_runs_again(
     rq.wait(lambda: f"{dead}-again1" in rq.jobs("finished"))
     assert rq.jobs("failed") == []
     again = httpx.get(f"{system.url}/v1/jobs/{dead}-again1", trust_env=False).json()
-    assert (again["outcome"], again["status"]) == ("ok", 200)
+    assert (again.get("outcome"), again.get("status")) == ("ok", 200), again
     first = httpx.get(f"{system.url}/v1/jobs/{dead}", trust_env=False).json()
     assert first["outcome"] == "dead"
 
