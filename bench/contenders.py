@@ -20,7 +20,7 @@ _NAMED = re.compile(r"(?P<name>[^=:,]+)=(?P<rest>.+)")
 _PARTITION = re.compile(r"(?P<short>\d+)/(?P<long>\d+)")
 
 SCALED = (
-    *(name for name in Policy.model_fields if name.endswith("_s")),
+    *(name for name in Policy.model_fields if name.endswith("_s") and "_per_" not in name),
     *("request_timeout_s", "first_byte_timeout_s", "whole_answer_timeout_s"),
     *("between_chunk_timeout_s", "claim_poll_s"),
 )

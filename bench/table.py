@@ -42,7 +42,8 @@ def in_a_line(result: Mapping[str, Any]) -> str:
     for name, figures in result["classes"].items():
         if good := figures["goodput"]:
             parts.append(f"goodput {name} {number(good['share'], 3)}")
-    parts += [f"the client was the bottleneck: {one}" for one in result["client"]["warnings"]]
+    warnings = (result["client"] or {}).get("warnings", ())
+    parts += [f"the client was the bottleneck: {one}" for one in warnings]
     return "; ".join(parts)
 
 
