@@ -116,7 +116,16 @@ def compare(
     """Start each system in turn on fresh units, send all the same load, and write one report."""
     with failures_in_one_line():
         given = read_units(unit or [])
-        layout = Layout("127.0.0.1", port, unit_port, admin_port, 1, units, speed, given or None)
+        layout = Layout(
+            port=port,
+            unit_port=unit_port,
+            admin_port=admin_port,
+            simulated=units,
+            speed=speed,
+            units=given or None,
+            # Nobody looks, and it would take its share of the machine.
+            dashboard_port=0,
+        )
         contenders = read_contenders(systems, settings or [], len(layout.unit_urls))
         check_ports(layout)
         wanted = play.Play(

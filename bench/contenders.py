@@ -132,7 +132,7 @@ def _adasplit(layout: Layout, logs: Path) -> Program:
     command = (
         *(sys.executable, "-m", "cli", "up", *units, "--no-view", "--logs", str(logs)),
         *("--host", layout.host, "--port", str(layout.port)),
-        *("--admin-port", str(layout.admin_port)),
+        *("--admin-port", str(layout.admin_port), "--dashboard-port", "0"),
     )
     return Program("adasplit", "gateways", command, f"{layout.url}/readyz")
 
