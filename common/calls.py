@@ -17,6 +17,14 @@ def _or_none(number: int | None) -> Arg:
     return "" if number is None else number
 
 
+def _limits(policy: Policy) -> dict[str, Arg]:
+    return {
+        "limit": policy.worker_concurrency_limit,
+        "limit_short": policy.worker_concurrency_limit_short or "",
+        "limit_long": policy.worker_concurrency_limit_long or "",
+    }
+
+
 def _placed(part: Part) -> str:
     """A part's kind as the reply stream names it, with its place in the answer."""
     return part.kind if part.offset is None else f"{part.kind}:{part.offset}"
@@ -226,8 +234,16 @@ class Calls:
             rest += (part.job, part.attempt, _placed(part), part.content)
         return self._call("relay", keys, args, rest)
 
-    def finish(self, unit: str, finish: Finish) -> Call:
-        keys = self._unit_keys(unit, "active", "leases", "idle_since") | {
+    def finish(self, unit: str, finish: Finish, policy: Policy, *, rest: bool = False) -> Call:
+        names = ("role", "unit", "active", "leases", "idle_since")
+        keys = self._unit_keys(unit, *names) | self._waiting_keys()
+        keys |= {
+            f"{kind}_{name}": getattr(self.keys, kind)(name)
+            for name in CLASSES
+            for kind in ("waiting", "requeued")
+        }
+        keys |= {
+            "policy": self.keys.policy,
             "queue": self.keys.queue(finish.job_class),
             "job": self.keys.job(finish.job),
             "bytes": self.keys.bytes,
@@ -246,11 +262,13 @@ class Calls:
             "reason": finish.reason,
             "prompt_tokens": finish.prompt_tokens,
             "completion_tokens": finish.completion_tokens,
+            "rest": int(rest),
+            **_limits(policy),
         }
-        rest: list[Arg] = []
+        parts: list[Arg] = []
         for part in finish.parts:
-            rest += (_placed(part), part.content)
-        return self._call("finish", keys, args, rest)
+            parts += (_placed(part), part.content)
+        return self._call("finish", keys, args, parts)
 
     def claim(
         self, unit: str, policy: Policy, most: int | None = None, bounds: Bounds = UNBOUNDED
@@ -294,9 +312,7 @@ class Calls:
             "short_tokens": _or_none(bounds.short_tokens),
             "long_jobs": _or_none(bounds.long_jobs),
             "oldest_every": _or_none(bounds.oldest_every),
-            "limit": policy.worker_concurrency_limit,
-            "limit_short": policy.worker_concurrency_limit_short or "",
-            "limit_long": policy.worker_concurrency_limit_long or "",
+            **_limits(policy),
             "rasp_steal": int(policy.rasp_steal),
             "rasp_steal_cooldown_s": policy.rasp_steal_cooldown_s,
             "rasp_long_takes_short": int(policy.rasp_long_takes_short),

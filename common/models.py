@@ -125,13 +125,15 @@ UNBOUNDED = Bounds()
 class Claim:
     """A claim's answer.
 
-    `wait_s`: ask again after so long; None when only a wake-up can bring work.
+    `wait_s`: ask again after so long; None when only a wake-up can bring work, or, when the unit is
+    `full`, the end of one of its jobs.
     """
 
     role: JobClass
     jobs: tuple[ClaimedJob, ...] = ()
     wait_s: float | None = None
     draining: bool = False
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,11 +190,15 @@ class Finish:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one round trip of a dispatcher brought back."""
+    """What one round trip of a dispatcher brought back.
+
+    `waiting`: a finish saw that there is something to claim.
+    """
 
     relayed: tuple[Relayed, ...]
     finished: tuple[str, ...]
     claim: Claim | None
+    waiting: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _WAKE_MS = 60_000
 _ORDER_PAGE = 500
+_FULL = -2
 
 
 def _text(reply: Any) -> str:
@@ -157,16 +158,24 @@ class Store:
         claim: bool = False,
         most: int | None = None,
         bounds: Bounds = UNBOUNDED,
+        rest: bool = False,
         policy: Policy | None = None,
     ) -> Turn:
         """Relay, then finish, then claim: all that a dispatcher has to say, in one round trip.
 
         `most` bounds what the claim takes, and `bounds` what of each class; None is as many as fit.
+        `rest`, without a claim: the last finish lets the unit be woken, or says that something
+        waits.
         """
+        policy = policy or self._settings
         calls = [self._calls.relay(unit, relay) for relay in relays]
-        calls += [self._calls.finish(unit, finish) for finish in finishes]
+        last = len(finishes) - 1
+        calls += [
+            self._calls.finish(unit, finish, policy, rest=rest and at == last)
+            for at, finish in enumerate(finishes)
+        ]
         if claim:
-            calls.append(self._calls.claim(unit, policy or self._settings, most, bounds))
+            calls.append(self._calls.claim(unit, policy, most, bounds))
         # A finish ends what its job's relay brought; a claim may as well come before either.
         relied_on = len(relays) if finishes else 0
         replies = await self._connection.run_many(calls, relied_on)
@@ -174,9 +183,12 @@ class Store:
             Relayed(reply[0] == b"GONE", tuple(_text(job) for job in reply[1:]))
             for reply in replies[: len(relays)]
         )
-        finished = tuple(_text(reply[0]) for reply in replies[len(relays) :][: len(finishes)])
+        ended = replies[len(relays) :][: len(finishes)]
         return Turn(
-            relayed, finished, await self._claimed(unit, replies[-1], policy) if claim else None
+            relayed,
+            tuple(_text(reply[0]) for reply in ended),
+            await self._claimed(unit, replies[-1], policy) if claim else None,
+            waiting=rest and bool(ended) and ended[-1][1] == b"CLAIM",
         )
 
     async def renew(self, unit: str, held: Sequence[tuple[str, int]]) -> tuple[str, ...]:
@@ -199,6 +211,17 @@ class Store:
             unit, lease, gateway, reason, spared=spared, lapsed_only=lapsed_only
         )
         return _text((await self._connection.run(call))[0])
+
+    async def may_claim(self, unit: str) -> bool:
+        """Whether a claim may be of use: jobs wait, or a wake-up would not reach the unit."""
+        kinds = (self.keys.waiting, self.keys.requeued)
+        waiting, *listed = await self._connection.commands(
+            [
+                ["EXISTS", *(key(name) for key in kinds for name in CLASSES)],
+                *(["ZSCORE", self.keys.hungry(name), unit] for name in CLASSES),
+            ]
+        )
+        return bool(waiting) or listed == [None] * len(CLASSES)
 
     async def read_wakes(self, unit: str, wait_s: float) -> list[Wake]:
         """Wait for messages to a unit's dispatcher; empty after wait_s."""
@@ -237,6 +260,7 @@ class Store:
             role=cast("JobClass", _text(role)),
             jobs=tuple(_claimed_job(job) for job in jobs),
             wait_s=None if int(wait_ms) < 0 else int(wait_ms) / 1000,
+            full=int(wait_ms) == _FULL,
         )
 
     async def _order(self) -> None:

@@ -1,13 +1,15 @@
 """The claimer: decides when to claim, and starts what was claimed.
 
-It claims when a wake-up comes, when a slot was freed (the forwarder does that in the same turn),
-when the last claim said to ask again, and now and then in case a wake-up was lost. A unit on trial
-gets one job, and no other while that one runs.
+It claims when a wake-up comes, when a slot was freed and jobs wait (the forwarder does that), when
+the last claim said to ask again, and when a look now and then finds that jobs wait or that a
+wake-up was lost. A unit on trial gets one job, and no other while that one runs.
 """
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
+from common.connection import RedisUnavailable
 from common.models import Claim
 from dispatcher.caller import Caller
 from dispatcher.forwarder import Forwarder
@@ -16,6 +18,9 @@ from dispatcher.metrics import Metrics
 from dispatcher.running import RunningJob
 
 log = logging.getLogger(__name__)
+
+_FULL_POLLS = 5
+"""How much less often a unit without free slots looks for work."""
 
 
 class Claimer:
@@ -27,12 +32,14 @@ class Claimer:
         caller: Caller,
         health: UnitHealth,
         metrics: Metrics,
+        may_claim: Callable[[], Awaitable[bool]],
         poll_s: float,
     ) -> None:
         self._forwarder = forwarder
         self._caller = caller
         self._health = health
         self._metrics = metrics
+        self._may_claim = may_claim
         self._poll_s = poll_s
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -68,21 +75,37 @@ class Claimer:
             self._trial = running if self._health.on_trial else None
             if self._stopped:
                 running.abort("drained")
-        wait_s = self._poll_s if claim.wait_s is None else min(self._poll_s, claim.wait_s)
-        self._in(wait_s)
+        if claim.wait_s is not None and claim.wait_s < self._poll_s:
+            self._in(claim.wait_s, self._ask_again)
+        else:
+            # The end of one of its jobs tells a full unit more; only a raised limit comes sooner.
+            self._in(self._poll_s * (_FULL_POLLS if claim.full else 1), self._look)
 
     def stop(self) -> None:
         self._stopped = True
         if self._timer:
             self._timer.cancel()
 
-    def _in(self, wait_s: float) -> None:
+    def _in(self, wait_s: float, then: Callable[[], None]) -> None:
         if self._timer:
             self._timer.cancel()
         if not self._stopped:
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self._poll)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, then)
 
-    def _poll(self) -> None:
+    def _ask_again(self) -> None:
         # The timer is set again here as well: a claim that is not asked for answers nothing.
-        self._in(self._poll_s)
+        self._in(self._poll_s, self._look)
         self.wake()
+
+    def _look(self) -> None:
+        self._in(self._poll_s, self._look)
+        self._caller.spawn(self._look_first())
+
+    async def _look_first(self) -> None:
+        try:
+            may = await self._may_claim()
+        except RedisUnavailable:
+            # The claim waits until Redis is back, and says so.
+            may = True
+        if may:
+            self.wake()

@@ -65,6 +65,7 @@ class Forwarder:
         self._parts: dict[str, _Gathered] = {}
         self._finishes: list[Finish] = []
         self._claim_wanted = False
+        self._backlog = False
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._sent_at = 0.0
@@ -86,9 +87,11 @@ class Forwarder:
             self._send_soon()
 
     def finish(self, finish: Finish) -> None:
-        """Take a job's outcome; it goes at once, behind the job's parts, with a claim."""
+        """Take a job's outcome; it goes at once, behind the job's parts.
+
+        A claim goes with it while jobs wait, as far as was seen last; else Redis says whether to.
+        """
         self._finishes.append(finish)
-        self._claim_wanted = True
         self.sent_all.clear()
         self._due.set()
 
@@ -129,7 +132,10 @@ class Forwarder:
             self._timer.cancel()
             self._timer = None
         relays, finishes = self._take_relays(), self._take_finishes()
-        claim = self._claim_wanted and most != 0
+        # A unit on trial, or one with bounds, may not take what a submit would wake it for.
+        bounded = most is not None or self.bounds() is not UNBOUNDED
+        wanted = self._claim_wanted or (bool(finishes) and (self._backlog or bounded))
+        claim = wanted and most != 0
         self._claim_wanted = False
         if relays or finishes or claim:
             self.sent_all.clear()
@@ -154,6 +160,7 @@ class Forwarder:
                     claim=claim,
                     most=most,
                     bounds=self.bounds(),
+                    rest=not claim and most is None,
                 )
             except RedisUnavailable as outage:
                 wait_s = backoff.failed()
@@ -188,5 +195,9 @@ class Forwarder:
             self._running.settle(finish.job, finish.attempt)
             if status != "SUPERSEDED":
                 self._metrics.finished(finish.job_class, finish.outcome)
+        if turn.waiting:
+            self.ask_claim()
         if turn.claim is not None:
             self.claimed(turn.claim)
+        if finishes:
+            self._backlog = bool(turn.claim.jobs) if turn.claim else turn.waiting

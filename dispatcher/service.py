@@ -74,7 +74,12 @@ class Service:
             tracing,
         )
         self._claimer = Claimer(
-            self._forwarder, self._caller, self._health, self._metrics, settings.claim_poll_s
+            self._forwarder,
+            self._caller,
+            self._health,
+            self._metrics,
+            lambda: self._store.may_claim(unit),
+            settings.claim_poll_s,
         )
         views = Views(connection, settings)
         self._reclaimer = Reclaimer(

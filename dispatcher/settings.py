@@ -17,7 +17,7 @@ class DispatcherSettings(Settings):
     flush_interval_s: float = Field(default=0.003, ge=0)
     """What a unit sends in this time travels in one batch."""
     claim_poll_s: float = Field(default=2.0, gt=0)
-    """Longest time between two claims of a unit with free slots: backs up lost wake-ups."""
+    """Longest time between two looks of a unit with free slots: backs up lost wake-ups."""
     probe_s: float = Field(default=2.0, gt=0)
     """Time between two looks at the unit's health and load."""
     unit_backoff_longest_s: float = Field(default=30.0, gt=0)

@@ -18,7 +18,7 @@
 -- RETURNS: OK role wait_ms job ... | DRAINING | NOGROUP | UNORDERED
 --          job is: id class attempt why submitted_ms now_ms deadline_ms gateway route stream body
 --          queued_ms traceparent tokens; queued_ms is when it was submitted or last requeued
---          why is: own, requeued, stolen, borrowed or starved; wait_ms is -1 when there is nothing to wait for
+--          why is: own, requeued, stolen, borrowed or starved; wait_ms is -1 when a wake-up will come, -2 when the unit is full
 local queue_short, queue_long, requeued_short, requeued_long, waiting_short, waiting_long, due_short, due_long,
   spent_short, spent_long, virtual_short, virtual_long, role, active, leases, idle_since, hungry_short,
   hungry_long, woken_short, woken_long, units, unit, gateways, pulse, bytes, policy, events, job_prefix,
@@ -49,7 +49,6 @@ local spent, virtual = { short = spent_short, long = spent_long }, { short = vir
 local hungry, woken = { short = hungry_short, long = hungry_long }, { short = woken_short, long = woken_long }
 local opposite = { short = 'long', long = 'short' }
 
--- Live overrides are rare: without any, their names need not be looked up.
 local live = {}
 if redis.call('EXISTS', policy) == 1 then
   live = redis.call('HMGET', policy, 'worker_concurrency_limit', 'worker_concurrency_limit_short',
@@ -387,12 +386,13 @@ end
 if room(role) > 0 then
   local score = load()
   if score == 0 then
-    -- Idle units come first, the longest idle before the others: that one may steal soonest.
-    score = idle / 1e13 - 1
+    score = idle / 1e13 - 1 -- the longest idle comes first: it may steal soonest
   elseif role == 'long' and held.long > 0 then
     score = score + HOLDS_LONG
   end
   redis.call('ZADD', hungry[role], string.format('%.17g', score), unit_name)
+elseif wait_ms < 0 and short_tokens .. long_jobs == '' then
+  wait_ms = -2
 end
 if own_before > 0 and depth[role] > 0 then
   wake_next(role, math.huge)

@@ -3,13 +3,19 @@
 --
 -- Fenced: only the running attempt, on its own unit, may finish. The body is dropped, the rest of the
 -- job stays readable for ttl_ms. What was cancelled while it ran ends as its canceller said.
+-- With rest = 1 the unit makes no claim in this turn: a claim that finds nothing costs more than all else
+-- here. When nothing waits, the unit is put on the list of those that a submit wakes, as by a claim; else it
+-- is told to claim.
 --
--- KEYS:    queue job active leases idle_since bytes reply events open_prefix
--- ARGV:    job_id attempt unit_name class now_ms ttl_ms events_kept outcome status reason prompt_tokens completion_tokens [kind part]...
--- RETURNS: OK | GONE | SUPERSEDED
-local queue, job, active, leases, idle_since, bytes, reply, events, open_prefix = unpack(KEYS)
+-- KEYS:    queue job active leases idle_since bytes reply events role unit hungry_short hungry_long woken_short woken_long waiting_short waiting_long requeued_short requeued_long policy open_prefix
+-- ARGV:    job_id attempt unit_name class now_ms ttl_ms events_kept outcome status reason prompt_tokens completion_tokens rest limit limit_short limit_long [kind part]...
+-- RETURNS: OK next | GONE next | SUPERSEDED next
+--          next is: CLAIM or, with nothing to claim, REST
+local queue, job, active, leases, idle_since, bytes, reply, events, role, unit, hungry_short, hungry_long,
+  woken_short, woken_long, waiting_short, waiting_long, requeued_short, requeued_long, policy, open_prefix =
+  unpack(KEYS)
 local job_id, attempt, unit_name, class, now_ms, ttl_ms, events_kept, outcome, status, reason,
-  prompt_tokens, completion_tokens = unpack(ARGV)
+  prompt_tokens, completion_tokens, rest, limit, limit_short, limit_long = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -20,7 +26,7 @@ end
 local seen = redis.call('HMGET', job, 'state', 'attempt', 'entry', 'first_byte_ms', 'unit', 'cancel', 'cancel_as',
   'open')
 if seen[1] ~= 'running' or seen[2] ~= attempt or seen[5] ~= unit_name then
-  return { 'SUPERSEDED' }
+  return { 'SUPERSEDED', 'CLAIM' }
 end
 if outcome == 'cancelled' and seen[6] then
   outcome, reason = seen[7], seen[6]
@@ -49,11 +55,48 @@ redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event',
   'attempt', attempt, 'outcome', outcome, 'at_ms', now)
 
 local batch = { reply, 'NOMKSTREAM', '*' }
-for i = 13, #ARGV, 2 do
+for i = 17, #ARGV, 2 do
   batch[#batch + 1] = job_id .. ':' .. attempt .. ':' .. ARGV[i]
   batch[#batch + 1] = ARGV[i + 1]
 end
-if #batch > 3 and not redis.call('XADD', unpack(batch)) then
-  return { 'GONE' }
+local heard = #batch == 3 or redis.call('XADD', unpack(batch))
+
+-- As in claim: who has room for a job of its role waits for one, by its load.
+local function next_step()
+  if rest ~= '1' or redis.call('EXISTS', waiting_short, waiting_long, requeued_short, requeued_long) > 0 then
+    return 'CLAIM'
+  end
+  local live = {}
+  if redis.call('EXISTS', policy) == 1 then
+    live = redis.call('HMGET', policy, 'worker_concurrency_limit', 'worker_concurrency_limit_short',
+      'worker_concurrency_limit_long')
+  end
+  local function limit_of(override, setting)
+    local whole = override and string.match(override, '^%d+$')
+    return whole and tonumber(whole) > 0 and tonumber(whole) or tonumber(setting)
+  end
+  local both = limit_of(live[1], limit)
+  local limits = { short = limit_of(live[2], limit_short) or both, long = limit_of(live[3], limit_long) or both }
+  local counts = redis.call('HMGET', active, 'short', 'long')
+  local held = { short = tonumber(counts[1] or 0), long = tonumber(counts[2] or 0) }
+  local has = redis.call('GET', role) or 'short'
+  local weight = has == 'short' and limits.long or limits.short
+  local room = limits.short * limits.long - held.short * limits.long - held.long * limits.short >= weight
+  local woken = redis.call('ZSCORE', woken_short, unit_name) or redis.call('ZSCORE', woken_long, unit_name)
+  if not room or woken or redis.call('HGET', unit, 'draining') == '1' then
+    return 'REST'
+  end
+  local score = held.short / limits.short + held.long / limits.long
+  if score == 0 then
+    score = (redis.call('GET', idle_since) or now) / 1e13 - 1
+  elseif has == 'long' and held.long > 0 then
+    score = score + 10
+  end
+  redis.call('ZREM', has == 'short' and hungry_long or hungry_short, unit_name)
+  redis.call('ZADD', has == 'short' and hungry_short or hungry_long, string.format('%.17g', score), unit_name)
+  return 'REST'
 end
-return { 'OK' }
+if not heard then
+  return { 'GONE', next_step() }
+end
+return { 'OK', next_step() }

@@ -135,9 +135,9 @@ if held_bytes + #body > limit('max_queue_bytes', max_queue_bytes) then
 end
 
 local entry = redis.call('XADD', queue, '*', 'job', job_id, 'tokens', tokens, 'submitted_ms', now)
-redis.call('HSET', job, 'state', 'queued', 'class', class, 'attempt', 0, 'spared', 0, 'entry', entry,
+redis.call('HSET', job, 'state', 'queued', 'class', class, 'attempt', 0, 'entry', entry,
   'tokens', tokens, 'submitted_ms', now, 'deadline_ms', now + timeout_ms, 'gateway', gateway,
-  'owner', owner, 'body', body)
+  'body', body)
 redis.call('INCRBY', bytes, #body)
 redis.call('ZADD', gateways, now, gateway)
 for i = 22, #ARGV, 2 do
@@ -154,6 +154,9 @@ if max_jobs ~= '' then
   end
 end
 -- What is as usual is not written: a million jobs may wait.
+if owner ~= '' then
+  redis.call('HSET', job, 'owner', owner)
+end
 if weight ~= '1' then
   redis.call('HSET', job, 'weight', weight)
 end

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from common.connection import Connection, RedisUnavailable
 from common.duty import sleep_or_stop
-from common.keys import JobClass
+from common.keys import CLASSES, JobClass
 from common.models import NewJob, Part
 from common.scripts import Arg, Call
 from common.server import listen
@@ -305,6 +305,13 @@ class Pool:
     async def active(self, unit: str) -> dict[str, int]:
         counts = await self.connection.command("HGETALL", self.store.keys.active(unit))
         return {name.decode(): int(count) for name, count in counts.items()}
+
+    async def is_hungry(self, unit: str) -> bool:
+        scores = [
+            await self.connection.command("ZSCORE", self.store.keys.hungry(name), unit)
+            for name in CLASSES
+        ]
+        return any(score is not None for score in scores)
 
     async def held(self, unit: str) -> list[str]:
         return [lease.job for lease, _ in await self.views.held(unit)]

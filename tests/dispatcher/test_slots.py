@@ -63,3 +63,16 @@ async def test_short_and_long_jobs_share_the_slots_by_weight(pool: Pool, gateway
     unit.release(*longs)
     for job in [*shorts, *longs]:
         await gateway.received(job)
+
+
+async def test_a_job_costs_one_claim_while_none_waits(pool: Pool, gateway: Gateway) -> None:
+    unit = await pool.unit()
+    dispatcher = await pool.dispatcher(unit, worker_concurrency_limit=1, claim_poll_s=0.05)
+    for _ in range(20):
+        (job,) = await gateway.submit_many(1, stream=False)
+        assert (await gateway.received(job)).end["outcome"] == "ok"
+        await until(partial(pool.is_hungry, "a"))
+    claims = sum(
+        dispatcher.metric("adasplit_claims_total", found=found) for found in ("some", "none")
+    )
+    assert claims <= 20 * 1.5

@@ -115,10 +115,10 @@ class Machine(RuleBasedStateMachine):
             self.play.claim(unit)
 
     @has_claimed
-    @rule(pick=picks, outcome=outcomes, by=someone, said=st.booleans())
-    def finish(self, pick: int, outcome: Outcome, by: str | None, said: bool) -> None:  # noqa: FBT001  # drawn, not written
+    @rule(pick=picks, outcome=outcomes, by=someone, said=st.booleans(), rest=st.booleans())
+    def finish(self, pick: int, outcome: Outcome, by: str | None, said: bool, rest: bool) -> None:  # noqa: FBT001  # drawn, not written
         claimed = self._attempt(pick)
-        self.play.finish(by or claimed.unit, claimed, outcome, said=said)
+        self.play.finish(by or claimed.unit, claimed, outcome, said=said, rest=rest)
 
     @has_claimed
     @rule(

@@ -160,10 +160,17 @@ class Model(State):
         assert reply == ["OK", *superseded]
 
     def finish(
-        self, name: str, claimed: Attempt, outcome: str, parts: Mapping[str, str], reply: Reply
+        self,
+        name: str,
+        claimed: Attempt,
+        outcome: str,
+        parts: Mapping[str, str],
+        reply: Reply,
+        *,
+        rest: bool,
     ) -> None:
         if not self.runs(claimed.job, claimed.attempt, name):
-            assert reply == ["SUPERSEDED"]
+            assert reply == ["SUPERSEDED", "CLAIM"]
             return
         job = self.jobs[claimed.job]
         if outcome == "cancelled" and job.cancel_as:
@@ -171,7 +178,11 @@ class Model(State):
         self._free(job)
         self.end(job, outcome, said=False, ran=True)
         delivered = self.deliver(job.gateway, parts)
-        assert reply == (["OK"] if delivered else ["GONE"])
+        rests = rest and not any(self.waiting(job_class) for job_class in CLASSES)
+        assert reply == ["OK" if delivered else "GONE", "REST" if rests else "CLAIM"]
+        unit = self.units[name]
+        if rests and not unit.draining and self.room(name, unit.role):
+            unit.asked = True
 
     def relay(
         self,

@@ -193,6 +193,12 @@ MUTANTS = {
     "a prefill that ended before this attempt": Mutant(
         "survey", "tonumber(first_byte_ms) >= tonumber(claimed_ms)", "true", "test_survey"
     ),
+    "a unit that rests although jobs wait": Mutant(
+        "finish", "requeued_short, requeued_long) > 0 then", "requeued_short) > 0 then", "test_rest"
+    ),
+    "a draining unit that is woken": Mutant(
+        "finish", "or redis.call('HGET', unit, 'draining') == '1' then", "then", "test_rest"
+    ),
     "silence judged while Redis was away": Mutant(
         "forget", "judged = tonumber(beat)", "judged = now", "test_silence"
     ),

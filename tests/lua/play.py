@@ -225,8 +225,10 @@ class Play:
         self.model.renew(name, held, self._run(self._calls.renew(name, held)))
         self._again = partial(self.renew, name, held)
 
-    def finish(self, name: str, claimed: Attempt, outcome: Outcome, *, said: bool) -> None:
-        """Finish as a unit; `said`: with the end of the answer."""
+    def finish(
+        self, name: str, claimed: Attempt, outcome: Outcome, *, said: bool, rest: bool = False
+    ) -> None:
+        """Finish as a unit; `said`: with the end of the answer; `rest`: and no claim follows."""
         content = json.dumps({"outcome": outcome})
         end = Part(claimed.job, claimed.attempt, "end", content.encode(), 7)
         finish = Finish(
@@ -238,9 +240,9 @@ class Play:
             parts=(end,) if said else (),
         )
         parts = {f"{claimed.job}:{claimed.attempt}:end:7": outcome} if said else {}
-        reply = self._run(self._calls.finish(name, finish))
-        self.model.finish(name, claimed, outcome, parts, reply)
-        self._again = partial(self.finish, name, claimed, outcome, said=said)
+        reply = self._run(self._calls.finish(name, finish, self.settings, rest=rest))
+        self.model.finish(name, claimed, outcome, parts, reply, rest=rest)
+        self._again = partial(self.finish, name, claimed, outcome, said=said, rest=rest)
 
     def relay(self, name: str, run: str, number: int, attempts: Sequence[Attempt]) -> None:
         """Relay a chunk of each of these attempts, to the gateway of the first."""

@@ -25,7 +25,7 @@ async def served(pool: Pool, count: int, unit: str = "a") -> list[str]:
 
 
 async def owners_of(pool: Pool, jobs: list[str]) -> list[str]:
-    return [(await pool.job(job))["owner"] for job in jobs]
+    return [(await pool.job(job)).get("owner", "") for job in jobs]
 
 
 async def order_keys(pool: Pool) -> list[str]:
