@@ -2,7 +2,7 @@
 
 import typer
 
-from bench import claims, overhead
+from bench import claims, fairness, flat, overhead
 from bench.compare import compare
 from bench.knee import knee
 from bench.report import report
@@ -17,4 +17,6 @@ def bench_app() -> typer.Typer:
     app.command()(knee)
     app.command("overhead")(overhead.command)
     app.command("claims")(claims.command)
+    app.command("flat")(flat.command)
+    app.command("fairness")(fairness.command)
     return app
