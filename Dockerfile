@@ -1,9 +1,10 @@
 # One image for all processes of AdaSplit; which of them runs is the command.
 # Needs nothing that BuildKit alone can do. For sites without a registry see docs/deploy.md.
-ARG PYTHON_IMAGE=python:3.13-slim-trixie
-ARG BUILD_IMAGE=${PYTHON_IMAGE}
+# The defaults stand in FROM: compose 1.29 hands over what is not set as blank.
+ARG PYTHON_IMAGE
+ARG BUILD_IMAGE
 
-FROM ${BUILD_IMAGE} AS build
+FROM ${BUILD_IMAGE:-${PYTHON_IMAGE:-python:3.13-slim-trixie}} AS build
 # The index to install from, where it is not the usual one.
 ARG PIP_INDEX_URL
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -16,7 +17,7 @@ COPY . .
 RUN /opt/adasplit/bin/pip install --no-deps --no-build-isolation . \
     && /opt/adasplit/bin/pip uninstall --yes setuptools pip
 
-FROM ${PYTHON_IMAGE}
+FROM ${PYTHON_IMAGE:-python:3.13-slim-trixie}
 LABEL org.opencontainers.image.title="AdaSplit" \
     org.opencontainers.image.licenses="Apache-2.0"
 # /etc/adasplit holds the `.env` of an installation; a new volume there takes over its owner.
