@@ -127,7 +127,7 @@ class Caller:
     async def _answered(self, running: RunningJob, silence: Silence) -> None:
         job = running.job
         traceparent = running.trace.called()
-        async with self._client.post(job.route, job.body, job.id, traceparent) as answer:
+        async with self._client.post(job, traceparent) as answer:
             running.trace.answered(answer.status_code)
             if answer.status_code == _TOO_MANY or answer.status_code >= _SERVER_ERROR:
                 raise UnitFault("status", f"the unit said {answer.status_code}")

@@ -10,8 +10,10 @@ class DispatcherSettings(Settings):
 
     unit: str = Field(default="unit-1", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     """The unit's name: its consumer in the groups, and part of its keys."""
-    unit_url: str = Field(default="http://127.0.0.1:8001", pattern=r"^https?://[^/]+")
-    """The unit's base URL, without a path."""
+    unit_url: str = Field(
+        default="http://127.0.0.1:8001", pattern=r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$"
+    )
+    """The unit's base URL; no user, password, query: it is shown, and `unit_api_key` is not."""
     unit_api_key: SecretStr | None = None
     """The unit's own key, when it has one."""
     flush_interval_s: float = Field(default=0.003, ge=0)

@@ -14,12 +14,15 @@ from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp import AiohttpTransport
 from prometheus_client.parser import text_string_to_metric_families
 
+from common.models import ClaimedJob
 from dispatcher.settings import DispatcherSettings
 
 ROUTES = frozenset({"/v1/chat/completions", "/v1/completions"})
 
 _PROMPT_TOKENS = re.compile(rb'"prompt_tokens":\s*(\d+)')
 _COMPLETION_TOKENS = re.compile(rb'"completion_tokens":\s*(\d+)')
+
+_UNQUOTED = re.compile(r"[\w .,:/()\[\]-]{0,160}(?=$|[\n'\"<])")
 
 # vLLM's own names; the second of a pair is the older one. Several engines of one server hold their
 # requests together, while each has a cache of its own: the fullest counts.
@@ -50,7 +53,7 @@ class UnitClient:
     """HTTP to one unit, on kept connections, as many as there are jobs."""
 
     def __init__(self, settings: DispatcherSettings) -> None:
-        headers = {"accept-encoding": "identity", "user-agent": "adasplit"}
+        headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "adasplit"}
         if settings.unit_api_key:
             headers["authorization"] = f"Bearer {settings.unit_api_key.get_secret_value()}"
         base_url = settings.unit_url.rstrip("/")
@@ -63,22 +66,21 @@ class UnitClient:
         self._timeout = httpx.Timeout(None, connect=settings.connect_timeout_s).as_dict()
 
     @asynccontextmanager
-    async def post(
-        self, route: str, body: bytes, job: str, traceparent: str = ""
-    ) -> AsyncIterator[httpx.Response]:
+    async def post(self, job: ClaimedJob, traceparent: str = "") -> AsyncIterator[httpx.Response]:
         """Post a job's body. Raises UnitFault when the connection fails, also inside the answer."""
+        route = job.route
         if route not in ROUTES:
             raise ValueError(f"not a route of a unit: {route}")
         # Straight to the transport: the client's redirects, cookies and authentication have no use
         # here, and cost as much as the call itself.
-        headers = self._headers | {"x-request-id": job}
+        headers = self._headers | _of_attempt(job)
         if traceparent:
             headers["traceparent"] = traceparent
         request = httpx.Request(
             "POST",
             self._urls[route],
             headers=headers,
-            content=body,
+            content=job.body,
             extensions={"timeout": self._timeout},
         )
         try:
@@ -89,9 +91,9 @@ class UnitClient:
                 await answer.aclose()
         # The transport reports a refusal, too, as a timeout.
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise UnitFault("refused", f"no connection: {error}") from error
+            raise UnitFault("refused", f"no connection: {_plain(error)}") from error
         except (httpx.TransportError, *_NO_HTTP) as error:
-            raise UnitFault("disconnected", str(error) or type(error).__name__) from error
+            raise UnitFault("disconnected", _plain(error)) from None
 
     async def healthy(self) -> bool:
         """Whether `/health` answers 200."""
@@ -121,6 +123,19 @@ class UnitClient:
         except (httpx.HTTPError, *_NO_HTTP):
             return None
         return answer if answer.is_success else None
+
+
+def _of_attempt(job: ClaimedJob) -> dict[str, str]:
+    # vLLM refuses an id that it still works on, as it may on what an earlier attempt left behind.
+    attempt = f":{job.attempt}" if job.attempt > 1 else ""
+    accept = "text/event-stream" if job.stream else "application/json"
+    return {"accept": accept, "x-request-id": job.id + attempt}
+
+
+def _plain(error: Exception) -> str:
+    """What an exception says before it quotes the answer: an answer may quote its prompt."""
+    said = _UNQUOTED.match(str(error))
+    return said[0].strip() if said and said[0].strip() else type(error).__name__
 
 
 def reported(text: str) -> dict[str, float]:

@@ -132,7 +132,8 @@ class ScriptedUnit:
         return web.json_response({"data": [{"id": "scripted"}]})
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
-        call = Call(self, request, request.headers["x-request-id"], await request.read())
+        job = request.headers["x-request-id"].partition(":")[0]
+        call = Call(self, request, job, await request.read())
         self.calls.append(call)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
