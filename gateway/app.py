@@ -9,17 +9,19 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route as HttpRoute
 from starlette.types import ASGIApp
 
 from common.connection import RedisUnavailable
 from common.state import state_of
 from common.views import Views
+from gateway.docs_page import docs_page
 from gateway.errors import add_error_answers, redis_unavailable
 from gateway.jobs import Jobs
 from gateway.keys import OWNER
 from gateway.metrics import Metrics
+from gateway.openapi import document
 from gateway.settings import GatewaySettings
 from gateway.watcher import Watcher
 
@@ -36,7 +38,7 @@ def create_app(
     jobs: Jobs,
     ready: Callable[[], bool],
 ) -> FastAPI:
-    # The schema pages would describe only what is not OpenAI's, which has its own.
+    # FastAPI's own pages would leave out the two routes that matter, and load scripts from afar.
     app = FastAPI(
         title="AdaSplit", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
@@ -46,8 +48,23 @@ def create_app(
     _add_pool_pages(app, settings, watcher, views)
     _add_job_pages(app, jobs)
     _add_admin_pages(app, metrics, ready)
+    _add_docs(app, settings)
     add_error_answers(app)
     return app
+
+
+def _add_docs(app: FastAPI, settings: GatewaySettings) -> None:
+    described = document(settings)
+    as_json, as_html = orjson.dumps(described), docs_page(described)
+
+    async def openapi() -> Response:
+        return Response(as_json, media_type="application/json")
+
+    async def docs() -> Response:
+        return HTMLResponse(as_html)
+
+    app.add_api_route("/openapi.json", openapi)
+    app.add_api_route("/docs", docs)
 
 
 def _json(content: Any, status: int = HTTPStatus.OK) -> Response:

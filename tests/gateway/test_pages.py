@@ -156,3 +156,17 @@ async def test_the_reply_stream_does_not_grow_with_what_was_read(bench: Any) -> 
         return await bench.reply_length() <= 1
 
     await bench.until(trimmed)
+
+
+async def test_the_openapi_page_describes_what_is_served_and_loads_nothing(bench: Any) -> None:
+    described = (await bench.client.get("/openapi.json")).json()
+    assert {f"/v1/{name}" for name in ("models", "state", "jobs/{id}")} < described["paths"].keys()
+    for path, operations in described["paths"].items():
+        for method in operations:
+            answer = await bench.client.request(method, path, content=b"")
+            assert str(answer.status_code) in operations[method]["responses"], (method, path)
+    page = await bench.client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert all(path.replace("{id}", "") in page.text for path in described["paths"])
+    assert "src=" not in page.text
+    assert "://" not in page.text
