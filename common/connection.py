@@ -97,7 +97,7 @@ class Connection:
         self._blocking = blocking
         self.scripts = scripts or load_scripts()
         self._known: set[str] = set()
-        self._clustered = isinstance(quick, RedisCluster)
+        self.clustered = isinstance(quick, RedisCluster)
 
     @classmethod
     def from_url(cls, url: str, timeout_s: float = 5.0) -> Self:
@@ -145,7 +145,7 @@ class Connection:
         A cluster's client would send again, one by one, what met a slot on the move: a call that it
         gives up would let those behind it run first.
         """
-        if not self._clustered:
+        if not self.clustered:
             return cast("list[Any]", await pipeline.execute(raise_on_error=False))
         replies = await pipeline.execute(raise_on_error=False, allow_redirections=False)
         moves = [reply for reply in replies if isinstance(reply, _MOVES)]
@@ -189,7 +189,7 @@ class Connection:
 
     async def _server_of(self, key: str) -> dict[str, Any]:
         """Where a command without a key is to go; a cluster has as many clocks as servers."""
-        if not self._clustered:
+        if not self.clustered:
             return {}
         await self._quick.initialize()
         return {"target_nodes": self._quick.get_node_from_key(key)}

@@ -11,6 +11,7 @@ from common.connection import BadRedisUrl, Connection
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging, stop_on_signals
 from common.traced import NoTracing, start_tracing
+from common.version import OldRedis, check_version
 from dispatcher.service import Service
 from dispatcher.settings import DispatcherSettings
 
@@ -36,12 +37,17 @@ def main() -> int:
     async def run() -> None:
         stop = asyncio.Event()
         stop_on_signals(stop)
+        await check_version(connection)
         await Service(settings, connection, tracing=tracing).run(stop, listener)
         await connection.aclose()
         if tracing:
             await asyncio.to_thread(tracing.close)
 
-    uvloop.run(run())
+    try:
+        uvloop.run(run())
+    except OldRedis as error:
+        print(f"dispatcher: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -22,6 +22,7 @@ from common.lag import LagMeter
 from common.server import Server, stop_on_signals
 from common.store import Store
 from common.traced import start_tracing
+from common.version import check_version
 from common.views import Views
 from gateway.admission import Admission
 from gateway.answers import Answers
@@ -64,6 +65,7 @@ async def serve(
     connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
     tracing = start_tracing(settings, "gateway")
     try:
+        await check_version(connection)
         await Gateway(settings, connection, tokenizer, tracing).run(listener, stop)
     finally:
         await connection.aclose()

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from common.connection import BadRedisUrl
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging
+from common.version import OldRedis
 from scaler.service import serve
 from scaler.settings import ScalerSettings
 
@@ -32,7 +33,7 @@ def main() -> int:
         uvloop.run(serve(settings, listener, _name()))
     except BadRedisUrl as error:
         return _fail(_BAD_SETTINGS, str(error))
-    except PortTaken as error:
+    except (PortTaken, OldRedis) as error:
         return _fail(_CANNOT_START, str(error))
     return 0
 

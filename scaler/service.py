@@ -13,6 +13,7 @@ from common.connection import Connection
 from common.lag import LagMeter
 from common.server import Server, admin_app, stop_on_signals
 from common.store import Store
+from common.version import check_version
 from common.views import Views
 from scaler.flipper import Flipper
 from scaler.leader import Leader
@@ -29,6 +30,7 @@ async def serve(settings: ScalerSettings, listener: socket.socket, scaler: str) 
     stop_on_signals(stop)
     connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
     try:
+        await check_version(connection)
         store, views = Store(connection, settings), Views(connection, settings)
         leader = Leader(store, settings, scaler)
         flipper = Flipper(store, views, settings, scaler, leader)
