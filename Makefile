@@ -29,6 +29,18 @@ test-vllm: $(VENV)/dev.stamp $(VLLM_VENV)/run.stamp  ## drive two real vLLM serv
 test-compose: $(VENV)/dev.stamp  ## drive the composed system, where there is a Docker engine
 	TEST_COMPOSE=1 $(BIN)/python -m pytest --log-cli-level=INFO tests/compose $(ARGS)
 
+fuzz: $(VENV)/dev.stamp  ## throw odd requests at a running system; ARGS="--minutes 10 --seed 1"
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+test-clients: $(VENV)/dev.stamp $(VENV)-clients/stamp  ## clients that others wrote; npm, if there is one
+	@! command -v npm >/dev/null || npm ci --prefix tests/clients --silent --no-audit --no-fund
+	$(BIN)/python -m pytest tests/clients $(ARGS)
+
+$(VENV)-clients/stamp: requirements/clients.txt
+	@requirements/make-venv $(PYTHON) $(VENV)-clients
+	$(VENV)-clients/bin/python -m pip install --quiet --require-hashes -r requirements/clients.txt
+	@touch $@
+
 check: $(VENV)/dev.stamp  ## format, lint, strict types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
