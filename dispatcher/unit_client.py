@@ -135,7 +135,7 @@ def _of_attempt(job: ClaimedJob) -> dict[str, str]:
 def _plain(error: Exception) -> str:
     """What an exception says before it quotes the answer: an answer may quote its prompt."""
     said = _UNQUOTED.match(str(error))
-    return said[0].strip() if said and said[0].strip() else type(error).__name__
+    return (said[0].strip(" :") if said else "") or type(error).__name__
 
 
 def reported(text: str) -> dict[str, float]:
