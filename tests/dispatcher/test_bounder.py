@@ -1,0 +1,72 @@
+"""The bounder: what it says of running jobs, and that it follows the live overrides."""
+
+from typing import Any, cast
+
+from common.models import UNBOUNDED, Claim, ClaimedJob
+from common.policy import Policy
+from dispatcher.bounder import Bounder
+from dispatcher.running import RunningJobs
+
+
+class Overrides:
+    """Views of a pool of which only the overrides are looked at."""
+
+    def __init__(self, **overrides: str) -> None:
+        self.now = overrides
+
+    async def overrides(self) -> dict[str, str]:
+        return dict(self.now)
+
+
+def bounder(policy: Policy, running: RunningJobs, views: Overrides) -> Bounder:
+    return Bounder(cast("Any", views), policy, running)
+
+
+def long_job(tokens: int) -> ClaimedJob:
+    return ClaimedJob(
+        id="job-1",
+        job_class="long",
+        attempt=1,
+        why="own",
+        submitted_ms=0,
+        claimed_ms=0,
+        deadline_ms=600_000,
+        gateway="gateway",
+        route="/v1/completions",
+        stream=True,
+        body=b"",
+        tokens=tokens,
+    )
+
+
+async def test_a_live_override_turns_the_bounds_on_and_off() -> None:
+    views = Overrides()
+    found = bounder(Policy(), RunningJobs(), views)
+    await found.step()
+    assert found.bounds() is UNBOUNDED
+    views.now = {"policy": "adaptive"}
+    await found.step()
+    assert found.bounds().long_jobs == 1
+    views.now = {}
+    await found.step()
+    assert found.bounds() is UNBOUNDED
+
+
+async def test_a_wrong_override_changes_nothing() -> None:
+    found = bounder(Policy(), RunningJobs(), Overrides(policy="clever"))
+    await found.step()
+    assert found.bounds() is UNBOUNDED
+
+
+async def test_a_long_prefill_bounds_the_next_claim_until_its_first_byte() -> None:
+    running = RunningJobs()
+    found = bounder(Policy(policy="adaptive"), running, Overrides())
+    found.claimed(Claim(role="long"))
+    job = running.add(long_job(20_000))
+    assert (found.bounds().short_tokens, found.bounds().long_jobs) == (0, 0)
+    job.sent = True
+    found.first_byte(job)
+    assert found.bounds().long_jobs == 1
+    # It came at once: the unit is faster than estimated, and more fits into its backlog.
+    assert found.pace < 1
+    assert (found.bounds().short_tokens or 0) > 3419
