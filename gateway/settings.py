@@ -51,7 +51,7 @@ class GatewaySettings(Settings):
     """How long a connection may stay idle after an answer."""
     max_connections: int = Field(default=4096, ge=1)
     """Connections at a time; more are refused."""
-    max_json_depth: int = Field(default=64, ge=4, le=250)
+    max_json_depth: int = Field(default=128, ge=4, le=250)
     """How deep a body may be nested."""
     max_json_objects: int = Field(default=100_000, ge=16)
     """Objects and lists that a body may have."""

@@ -10,7 +10,7 @@ from gateway.errors import ApiError, malformed
 
 _CONTAINERS = frozenset({dict, list})
 _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
-_QUICKLY_COUNTED_BYTES = 16 * 1024
+_QUICKLY_COUNTED_BYTES = 64 * 1024
 """Up to this length counting brackets costs less than looking at what was parsed."""
 
 
