@@ -6,6 +6,7 @@ from common.keys import CLASSES
 from gateway.classify import CLASS_HEADER, TIMEOUT_HEADER
 from gateway.schemas import Schema, ref, schemas
 from gateway.settings import GatewaySettings
+from gateway.shares import PRIORITY_HEADER
 
 _ERRORS = {
     "400": "Malformed, or beyond a bound; `param` names the field.",
@@ -17,7 +18,7 @@ _ERRORS = {
     "413": "The body is too long: `request_too_large`.",
     "415": "The body is not plain JSON, or does not say so: `unsupported_media_type`.",
     "422": "A unit's refusal.",
-    "429": "The queue is full: `queue_full`; come back after `Retry-After` seconds.",
+    "429": "`queue_full`, or `rate_limit_exceeded` by the key; see `Retry-After`.",
     "431": "The headers are too long: `headers_too_large`.",
     "499": "The job was cancelled by its owner.",
     "502": "Units failed on every attempt: `unit_failed`.",
@@ -33,6 +34,7 @@ _ANSWER_HEADERS = {
     "x-adasplit-unit": "The unit that answered.",
     "x-adasplit-queue-ms": "How long the job waited for its unit.",
     "x-adasplit-attempt": "Which try this was.",
+    "x-ratelimit-remaining-requests": "And its like, where the key has limits.",
 }
 
 
@@ -98,6 +100,11 @@ def _completions(kind: str, summary: str) -> dict[str, Any]:
                 TIMEOUT_HEADER,
                 "From arrival to the end of the answer, in seconds.",
                 {"type": "number", "exclusiveMinimum": 0, "maximum": 1e9},
+            ),
+            _header(
+                PRIORITY_HEADER,
+                "Lower is sooner, within a class and as far as the key may; before the body's.",
+                {"type": "integer", "minimum": -100, "maximum": 100},
             ),
         ],
         "requestBody": {

@@ -7,6 +7,8 @@ from gateway.errors import malformed
 
 PRIORITY_HEADER = "x-adasplit-priority"
 
+_LONGEST_NUMBER = 19
+
 EVERYBODY = "*"
 """Stands in settings for every key that is not named, and for requests without a key."""
 
@@ -56,6 +58,7 @@ def asked_priority(headers: Mapping[str, str], body_priority: int) -> int:
     asked = headers.get(PRIORITY_HEADER)
     if asked is None:
         return body_priority
-    if not asked.strip().removeprefix("-").isdecimal():
+    # Python reads no number of thousands of digits, and 64 bits have 19.
+    if not asked.strip().removeprefix("-").isdecimal() or len(asked) > _LONGEST_NUMBER:
         raise malformed(f"{PRIORITY_HEADER} is a whole number.", PRIORITY_HEADER)
     return int(asked)

@@ -88,6 +88,7 @@ EXCESS = [
     (post(chat(), "x-adasplit-class: \xb2\xe9"), 400),
     (post(chat(), "x-adasplit-class: short", "x-adasplit-class: long"), 400),
     (post(chat(), "x-adasplit-timeout-s: 1e400"), 400),
+    (post(chat(), "x-adasplit-priority: " + "1" * 3900), 400),
     (post(chat(model="m\\r\\nx-injected: yes")), 404),
     (get("/v1/jobs/job-" + "0" * 31 + "*"), 404),
     (get("/v1/jobs/%2e%2e%2fstate"), 404),
