@@ -118,6 +118,9 @@ def test_each_process_works_with_the_rights_of_its_role(fleet: Fleet) -> None:
         chunks = answer.iter_raw()
         next(chunks)
         assert httpx.get(f"{base}/v1/jobs/{job}").json()["state"] == "running"
+        # A group that is gone is made anew, and what runs stays where it runs.
+        fleet.watcher.xgroup_destroy(f"{P}queue:short", "units")
+        assert fleet.post().status_code == 200
         assert httpx.delete(f"{base}/v1/jobs/{job}").status_code == 200
     assert httpx.get(f"{base}/v1/state").json()["units"]["unit-1"]["alive"]
     # A job that waits, behind a unit that takes none: its position, and its cancelling.
