@@ -1,7 +1,6 @@
 """One run: a fleet, a load and faults for so many seconds, then the verdict."""
 
 import asyncio
-import contextlib
 import json
 import random
 import time
@@ -12,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from tests.chaos.faults import KEYS, Faults
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import Fleet, answers
 from tests.chaos.load import Load
 from tests.chaos.verdict import (
     client_violations,
@@ -74,7 +73,7 @@ async def drive(seed: int, seconds: float, folder: Path, binary: str, per_second
         await fleet.aclose()
     (folder / "events.json").write_text(json.dumps(watch.events, indent=0))
     (folder / "faults.json").write_text(json.dumps([vars(one) for one in faults.done], indent=0))
-    violations += watch.violations
+    violations += watch.violations + faults.broken
     violations += client_violations(load.results, faults.done)
     violations += job_violations(load.results, faults.done, watch)
     return Report(
@@ -98,19 +97,8 @@ async def ready(fleet: Fleet) -> None:
         while await fleet.client.zcard(KEYS.units) < len(fleet.units):  # noqa: ASYNC110  # units tell nobody here when they have come
             await asyncio.sleep(0.1)
         for url in fleet.gateway_urls:
-            port = int(url.rpartition(":")[2])
-            while not await _answers(port):  # noqa: ASYNC110  # nor do gateways
+            while not await answers(url, "/readyz"):  # noqa: ASYNC110  # nor do gateways
                 await asyncio.sleep(0.1)
-
-
-async def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        status = await reader.readline()
-        writer.close()
-        return b" 200 " in status
-    return False
 
 
 async def _run(fleet: Fleet, load: Load, faults: Faults, watch: Watch, seconds: float) -> None:

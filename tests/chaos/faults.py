@@ -13,13 +13,14 @@ import aiohttp
 from redis.exceptions import RedisError
 
 from common.keys import CLASSES, Keys
-from tests.chaos.fleet import GATEWAYS, POOL, SCALERS, UNITS, Fleet, Member
+from tests.chaos.fleet import GATEWAYS, POOL, SCALERS, UNITS, Fleet, Member, answers
 from tests.chaos.proxy import Moment, Trap
 from tests.chaos.redis_faults import Fault, RedisFaults
 
 KEYS = Keys(POOL)
 _LEASE_S = 15.0
 _LONG_RUN_S = 200.0
+_STARTED_S = 60.0
 
 
 _Kind = tuple[str, str, int, Callable[[Fault], Awaitable[None]]]
@@ -45,6 +46,7 @@ class Faults:
         self._fleet = fleet
         self._rng = rng
         self.done: list[Fault] = []
+        self.broken: list[str] = []
         self._busy: set[str] = set()
         self._free = {"units": 2, "gateways": 1, "scalers": 1, "redis": 1}
         self._redis = RedisFaults(fleet, rng, self._pause)
@@ -121,10 +123,33 @@ class Faults:
         self.done.append(fault)
         try:
             await act(fault)
-        finally:
             fault.ended_at = time.time()
+            # On a slow machine a process takes its time to start: until then its like are spared.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STARTED_S):
+                    await self._serves_again(fault.target)
+        except Exception as error:
+            self.broken.append(f"the driver failed in {kind}: {error!r}")
+            raise
+        finally:
             self._free[group] += 1
             self._busy.discard(fault.target)
+
+    async def _serves_again(self, target: str) -> None:
+        kind, _, number = target.partition("-")
+        since_ms = time.time() * 1000
+        while not await self._is_there(kind, int(number or 0), since_ms):  # noqa: ASYNC110  # it tells nobody here
+            await asyncio.sleep(0.1)
+
+    async def _is_there(self, kind: str, number: int, since_ms: float) -> bool:
+        if kind in {"unit", "dispatcher"}:
+            return await self._beats(f"unit-{number}", since_ms)
+        return kind != "gateway" or await answers(self._fleet.gateway_urls[number - 1])
+
+    async def _beats(self, unit: str, since_ms: float) -> bool:
+        with contextlib.suppress(RedisError, OSError):
+            return (await self._fleet.client.zscore(KEYS.units, unit) or 0) > since_ms
+        return False
 
     async def _pause(self, shortest_s: float, longest_s: float) -> None:
         await asyncio.sleep(self._rng.uniform(shortest_s, longest_s))  # how long the fault lasts

@@ -83,6 +83,17 @@ class Member:
         return await asyncio.to_thread(self.process.wait)
 
 
+async def answers(url: str, path: str = "/healthz") -> bool:
+    """Whether a gateway says 200 on a page of its own."""
+    with contextlib.suppress(OSError):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"GET %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % path.encode())
+        status = await reader.readline()
+        writer.close()
+        return b" 200 " in status
+    return False
+
+
 class Fleet:
     """Redis, units, dispatchers, gateways and scalers of one pool.
 
