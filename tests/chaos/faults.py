@@ -128,6 +128,8 @@ class Faults:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_STARTED_S):
                     await self._serves_again(fault.target)
+            if group == "redis":
+                await self._pause(0, 8)  # were it always hurt, hardly a job would run
         except Exception as error:
             self.broken.append(f"the driver failed in {kind}: {error!r}")
             raise
