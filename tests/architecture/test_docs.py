@@ -89,3 +89,21 @@ def test_links_between_the_pages_lead_somewhere() -> None:
         if "://" not in target and not Path(page.parent, target).exists()
     ]
     assert broken == []
+
+
+def test_the_readme_says_the_same_in_both_languages() -> None:
+    english, chinese = text_of("README.md"), text_of("README.zh-CN.md")
+    own = {"README.md", "README.zh-CN.md"}
+    for pattern in (r"\]\(([^)]+)\)", r'(?:src|srcset)="([^"]+)"', r"^#+ "):
+        found = [
+            [one for one in re.findall(pattern, text, re.MULTILINE) if one not in own]
+            for text in (english, chinese)
+        ]
+        assert found[0] == found[1], pattern
+    assert commands_of(english) == commands_of(chinese)
+
+
+def commands_of(text: str) -> list[str]:
+    """The blocks of commands, without what their comments say."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return [re.sub(r" +# .*", "", block) for block in blocks]
