@@ -88,7 +88,7 @@ def test_a_container_is_probed_and_only_the_dead_are_restarted(
     assert alive["failureThreshold"] * alive["periodSeconds"] >= 30
 
 
-@pytest.mark.parametrize("name", sorted({"gateway", "scaler", "unit"}))
+@pytest.mark.parametrize("name", ["dashboard", "gateway", "scaler", "unit"])
 def test_a_process_listens_where_it_is_asked(name: str) -> None:
     (container,) = PODS[name]["containers"]
     (port,) = container["ports"]
