@@ -25,6 +25,7 @@ from tests.chaos.watch import Watch
 
 _READY_S = 60.0
 _DRAINED_S = 90.0
+_LOOKS = 20
 
 
 @dataclass
@@ -97,8 +98,16 @@ async def ready(fleet: Fleet) -> None:
         while await fleet.client.zcard(KEYS.units) < len(fleet.units):  # noqa: ASYNC110  # units tell nobody here when they have come
             await asyncio.sleep(0.1)
         for url in fleet.gateway_urls:
-            while not await answers(url, "/readyz"):  # noqa: ASYNC110  # nor do gateways
+            while not await _all_ready(url):  # noqa: ASYNC110  # nor do gateways
                 await asyncio.sleep(0.1)
+
+
+async def _all_ready(url: str) -> bool:
+    """Several gateways may share a port: so many connections reach each of them."""
+    for _ in range(_LOOKS):
+        if not await answers(url, "/readyz"):
+            return False
+    return True
 
 
 async def _run(fleet: Fleet, load: Load, faults: Faults, watch: Watch, seconds: float) -> None:

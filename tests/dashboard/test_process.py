@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,7 +22,14 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def short_path() -> Iterator[Path]:
+    """A folder of the test's own in which the path of a socket has room: 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="d-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def start(tmp_path: Path, short_path: Path) -> Iterator[Start]:
     """Start a dashboard with these arguments and settings; folders are the test's own."""
     started: list[subprocess.Popen[str]] = []
 
@@ -29,7 +37,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         started.append(
             subprocess.Popen(
                 [sys.executable, "-m", "dashboard", *arguments],
-                env=os.environ | {"TMPDIR": str(tmp_path)} | settings,
+                env=os.environ | {"TMPDIR": str(short_path)} | settings,
                 cwd=tmp_path,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -80,7 +88,9 @@ def answers(url: str) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_its_own_server_ends_with_it(start: Start, number: signal.Signals, tmp_path: Path) -> None:
+def test_its_own_server_ends_with_it(
+    start: Start, number: signal.Signals, short_path: Path
+) -> None:
     # There is no Redis here: it starts all the same, and says so on its page.
     port, redis_port = free_ports(2)
     url = f"http://127.0.0.1:{port}"
@@ -94,7 +104,7 @@ def test_its_own_server_ends_with_it(start: Start, number: signal.Signals, tmp_p
     process.send_signal(number)
     process.wait(LIMIT_S)
     wait_for(lambda: not alive(server.pid), LIMIT_S, "gone")
-    left = list(tmp_path.glob("adasplit-*-rq-*"))
+    left = list(short_path.glob("adasplit-*-rq-*"))
     assert bool(left) == (number == signal.SIGKILL)
     if left:
         other = start("--port", str(port), ADASPLIT_REDIS_URL=f"redis://127.0.0.1:{redis_port}")

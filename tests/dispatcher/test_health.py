@@ -190,12 +190,15 @@ async def test_a_whole_answer_of_a_unit_whose_health_is_silent_too_is_given_up(
 async def test_a_whole_answer_that_takes_too_long_is_given_up_by_a_healthy_unit_too(
     pool: Pool, gateway: Gateway
 ) -> None:
-    unit = await pool.unit(hang)
-    await pool.dispatcher(unit, whole_answer_timeout_s=0.3)
+    async def hang_once(call: Call) -> web.StreamResponse:
+        call.unit.answer = at_once
+        return await hang(call)
+
+    unit = await pool.unit(hang_once)
+    await pool.dispatcher(unit, whole_answer_timeout_s=1.0)
     job = await gateway.submit(stream=False)
-    await until(lambda: unit.aborted[job] == 1)
-    unit.answer = at_once
     assert (await gateway.received(job)).attempts == {2}
+    await until(lambda: unit.aborted[job] == 1)
 
 
 async def test_a_half_broken_unit_costs_no_client_an_answer(pool: Pool, gateway: Gateway) -> None:
