@@ -39,13 +39,15 @@ async def test_a_waiting_job_tells_its_position(bench: Any) -> None:
 
 
 async def test_the_estimated_start_follows_the_drain(start: Any) -> None:
-    # No look at the pool makes the drain slower, but those of the start, which weigh nothing.
+    # No look at the pool makes the drain slower, but the two of the start, which weigh nothing.
     async with start(watch_s=600.0) as bench:
+        drain = bench.gateway._watcher._drains["long"]
+        await bench.seen(lambda: drain.value is not None)
         waiting = bench.post(headers={"x-adasplit-class": "long"})
         job = await bench.waiting_job()
         shown = (await bench.client.get(f"/v1/jobs/{job['id']}")).json()
         assert shown["estimated_start_s"] is None
-        bench.gateway._watcher._drains["long"].add(1000, 500)
+        drain.add(1000, 500)
         shown = (await bench.client.get(f"/v1/jobs/{job['id']}")).json()
         assert shown["estimated_start_s"] == pytest.approx(0.5, abs=0.01)
         waiting.cancel()
