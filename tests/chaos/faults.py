@@ -80,8 +80,9 @@ class Faults:
             ("redis", "CLIENT KILL", 2, self._redis.client_kill),
         ]
         if seconds >= _LONG_RUN_S:
+            # Drawn in the first round alone: nothing else happens in that minute.
             self._kinds.append(
-                ("redis", "Redis away for a minute", 1, self._redis.away_for_a_minute)
+                ("redis", "Redis away for a minute", 0, self._redis.away_for_a_minute)
             )
         self._turn = 0
 
