@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -71,12 +72,20 @@ def _major_version(binary: str) -> int:
 BINARIES = _binaries()
 
 
+_PORTS = range(10_000, 20_000)
+"""Below those that the system gives to connections: none of these takes one meanwhile."""
+
+
 def free_ports(count: int) -> list[int]:
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        while len(found) < count:
+            port = random.SystemRandom().choice(_PORTS)
+            one = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
 
 
 def _start(binary: str, folder: Path) -> tuple[subprocess.Popen[bytes], int]:

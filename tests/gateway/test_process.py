@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.conftest import free_ports
+
 GENEROUS_S = 30.0
 
 
@@ -22,10 +24,8 @@ def run(folder: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    (port,) = free_ports(1)
+    return port
 
 
 @pytest.mark.parametrize(

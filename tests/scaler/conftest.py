@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from common.connection import Connection
 from common.store import Store
 from common.views import Views
 from scaler.settings import ScalerSettings
+from tests.conftest import free_ports
 
 Fact = Callable[[], Awaitable[bool]]
 
@@ -84,9 +84,7 @@ def start_scaler(settings: ScalerSettings, tmp_path: Path) -> Iterator[Callable[
     started: list[Scaler] = []
 
     def start(**more: str) -> Scaler:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        (port,) = free_ports(1)
         path = tmp_path / f"scaler-{len(started)}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(
