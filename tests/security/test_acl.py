@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ class Fleet:
     folder: Path
     redis_port: int
     gateway_port: int
+    unit_port: int
+    dashboard_port: int
     watcher: Redis
     stack: ExitStack
 
@@ -69,11 +72,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         digest = hashlib.sha256(f"password-of-{role}".encode()).hexdigest()
         users = users.replace(f"{role.upper()}_SHA256", digest)
     (folder / "users.acl").write_text(users + "user watcher on >watching ~* &* +@all\n")
-    redis_port, gateway, unit, dispatcher, scaler = free_ports(5)
+    redis_port, gateway, unit, dispatcher, scaler, dashboard = free_ports(6)
     with ExitStack() as stack:
         watcher = Redis.from_url(f"redis://watcher:watching@127.0.0.1:{redis_port}", protocol=2)
         stack.enter_context(closing(watcher))
-        one = Fleet(folder, redis_port, gateway, watcher, stack)
+        one = Fleet(folder, redis_port, gateway, unit, dashboard, watcher, stack)
         flags = ("--port", str(redis_port), "--save", "", "--aclfile", str(folder / "users.acl"))
         one.start("redis", BINARIES["valkey"], *flags)
         wait_for(lambda: answers(watcher), GENEROUS_S, "Redis answers")
@@ -87,7 +90,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         command = (*python, "gateway", "--port", str(gateway))
         limits = "*:jobs=1000/requests=100000/tokens=1000000000"
         one.start("gateway", *command, redis_url=one.url("gateway"), key_limits=limits)
+        command = (*python, "dashboard", "--port", str(dashboard))
+        one.start("dashboard", *command, redis_url=one.url("dashboard"))
         wait_for(lambda: ready(gateway), GENEROUS_S, "the gateway is ready")
+        wait_for(lambda: ready(dashboard), GENEROUS_S, "the dashboard is ready")
         yield one
 
 
@@ -136,6 +142,37 @@ def test_each_process_works_with_the_rights_of_its_role(fleet: Fleet) -> None:
     assert fleet.denied() == []
 
 
+def test_a_dashboard_looks_and_presses_with_the_rights_of_its_role(fleet: Fleet) -> None:
+    fleet.watcher.acl_log_reset()
+    base = f"http://127.0.0.1:{fleet.dashboard_port}"
+    operator = environment_in(fleet.folder) | {"ADASPLIT_REDIS_URL": fleet.url("operator")}
+    with httpx.Client(base_url=base, timeout=GENEROUS_S) as rq, ThreadPoolExecutor(1) as client:
+        assert rq.get("/live.json").json()["now"]["sight"] is not None
+        # A job that waits is deleted.
+        assert run_cli(operator, "units", "drain", "unit-1").returncode == 0
+        asked = client.submit(fleet.post)
+        wait_for(lambda: ids(rq, "queued"), GENEROUS_S, "the job waits")
+        (waiting,) = ids(rq, "queued")
+        assert rq.post(f"/rq/job/{waiting}/delete").json() == {"status": "OK"}
+        assert asked.result().status_code >= 400
+        assert run_cli(operator, "units", "resume", "unit-1").returncode == 0
+        # A job that is dead runs again.
+        faults = f"http://127.0.0.1:{fleet.unit_port}/simulator/faults"
+        httpx.post(faults, json={"kind": "status", "status": 500}).raise_for_status()
+        assert fleet.post().status_code == 502
+        httpx.delete(faults).raise_for_status()
+        wait_for(lambda: ids(rq, "failed"), GENEROUS_S, "the job is dead")
+        (dead,) = ids(rq, "failed")
+        assert rq.post(f"/rq/job/{dead}/requeue").json() == {"status": "OK"}
+        wait_for(lambda: f"{dead}-again1" in ids(rq, "finished"), GENEROUS_S, "it ran again")
+    assert fleet.denied() == []
+
+
+def ids(rq: httpx.Client, place: str) -> list[str]:
+    page = rq.get(f"/rq/0/data/jobs/short/{place}/100/asc/1.json").json()
+    return [job["id"] for job in page["jobs"]]
+
+
 FORBIDDEN = [
     *[(role, command) for role in ROLES for command in (
         "FLUSHALL", "FLUSHDB", f"KEYS {P}*", "SCAN 0", "CONFIG GET *", "SHUTDOWN", "ACL LIST",
@@ -155,8 +192,8 @@ FORBIDDEN = [
         f"HSET {P}policy qhap_min_short 0",
     )],
     *[("dashboard", command) for command in (
-        f"HSET {P}policy qhap_min_short 0", f"DEL {P}events", "EVAL return 0",
-        f"XTRIM {P}dead MAXLEN 0",
+        f"SET {P}role:unit-1 long", f"HSET {P}unit:unit-1 url http://evil", "HSET elsewhere a b",
+        f"SET {P}scaler:leader me", f"ZADD {P}leases:unit-1 1 x", f"HSET {P}active:unit-1 short 0",
     )],
 ]  # fmt: skip
 
