@@ -37,6 +37,8 @@ _LOSES_MEMORY = (
 EXCUSES: dict[str, tuple[str, ...]] = {
     "503 redis_unavailable": (*_REDIS, "gateway frozen"),
     "503 stopping": _REDIS,
+    # Longer than a gateway that stops may wait for what is open (drain_s, 30 s).
+    "broken stopping": ("Redis away for a minute",),
     "503 no_units": ("Redis restarted empty",),
     "499 cancelled": ("gateway frozen",),
     "broken cancelled": ("gateway frozen",),
