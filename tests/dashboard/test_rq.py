@@ -176,6 +176,7 @@ def test_a_waiting_job_that_is_deleted_there_is_gone(
 def test_a_dead_job_that_is_requeued_there_runs_again(
     system: Up, rq: Rq, unit: Unit, ask: Callable[[], "Future[httpx.Response]"]
 ) -> None:
+    rq.wait(lambda: httpx.get(f"{system.url}/readyz", trust_env=False).status_code == 200)
     unit.answer = 500
     unit.go_on.set()
     assert ask().result().status_code == 502
@@ -197,8 +198,10 @@ def test_a_dead_job_that_is_requeued_there_runs_again(
 
 
 def test_nothing_of_a_request_is_in_the_keys_of_rq(
-    rq: Rq, unit: Unit, ask: Callable[[], "Future[httpx.Response]"]
+    system: Up, rq: Rq, unit: Unit, ask: Callable[[], "Future[httpx.Response]"]
 ) -> None:
+    # Its failures before took the unit out of the pool for a while.
+    rq.wait(lambda: httpx.get(f"{system.url}/readyz", trust_env=False).status_code == 200)
     unit.answer = 500
     unit.go_on.set()
     assert ask().result().status_code == 502
