@@ -84,13 +84,8 @@ def compare(
         ),
     ],
     source: options.Sources,
-    out: Annotated[
-        Path, typer.Option(file_okay=False, help="Folder for the results and the report.")
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SETTING=VALUE", help="For all systems; repeatable."),
-    ] = None,
+    out: options.OutFolder,
+    settings: options.SettingsOfAll = None,
     units: Annotated[int, typer.Option(min=1, help="How many units to simulate.")] = 4,
     unit: Annotated[
         list[str] | None,

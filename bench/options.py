@@ -19,6 +19,13 @@ Sources = Annotated[
         " poisson, onoff. docs/benchmarks.md lists the keys.",
     ),
 ]
+OutFolder = Annotated[
+    Path, typer.Option(file_okay=False, help="Folder for the results and the report.")
+]
+SettingsOfAll = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SETTING=VALUE", help="For all systems; repeatable."),
+]
 DurationS = Annotated[float, typer.Option(min=0.1, help="How long requests are sent.")]
 Seed = Annotated[int, typer.Option(help="Decides arrivals, lengths, thinning and prompts.")]
 Objective = Annotated[

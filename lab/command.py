@@ -34,13 +34,8 @@ def lab(
         ),
     ],
     source: options.Sources,
-    out: Annotated[
-        Path, typer.Option(file_okay=False, help="Folder for the results and the report.")
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SETTING=VALUE", help="For all systems; repeatable."),
-    ] = None,
+    out: options.OutFolder,
+    settings: options.SettingsOfAll = None,
     units: Annotated[int, typer.Option(min=1, help="How many units there are.")] = 4,
     calibration: Annotated[
         Path, typer.Option(exists=True, dir_okay=False, help="What the units' steps cost.")

@@ -137,6 +137,17 @@ def one_runs_and_one_waits(
     return answers
 
 
+def one_job_dies(
+    system: Up, rq: Rq, unit: Unit, ask: Callable[[], "Future[httpx.Response]"]
+) -> None:
+    # Failures before may have taken the unit out of the pool for a while.
+    rq.wait(lambda: httpx.get(f"{system.url}/readyz", trust_env=False).status_code == 200)
+    unit.answer = 500
+    unit.go_on.set()
+    assert ask().result().status_code == 502
+    rq.wait(lambda: rq.jobs("failed"))
+
+
 def test_classes_are_queues_and_units_are_workers(
     rq: Rq, unit: Unit, ask: Callable[[], "Future[httpx.Response]"]
 ) -> None:
@@ -176,11 +187,7 @@ def test_a_waiting_job_that_is_deleted_there_is_gone(
 def test_a_dead_job_that_is_requeued_there_runs_again(
     system: Up, rq: Rq, unit: Unit, ask: Callable[[], "Future[httpx.Response]"]
 ) -> None:
-    rq.wait(lambda: httpx.get(f"{system.url}/readyz", trust_env=False).status_code == 200)
-    unit.answer = 500
-    unit.go_on.set()
-    assert ask().result().status_code == 502
-    rq.wait(lambda: rq.jobs("failed"))
+    one_job_dies(system, rq, unit, ask)
     (dead,) = rq.jobs("failed")
     told = rq.client.get(f"/rq/0/data/job/{dead}.json").json()
     assert told["exc_info"].startswith("dead after attempt 3: ")
@@ -200,12 +207,7 @@ def test_a_dead_job_that_is_requeued_there_runs_again(
 def test_nothing_of_a_request_is_in_the_keys_of_rq(
     system: Up, rq: Rq, unit: Unit, ask: Callable[[], "Future[httpx.Response]"]
 ) -> None:
-    # Its failures before took the unit out of the pool for a while.
-    rq.wait(lambda: httpx.get(f"{system.url}/readyz", trust_env=False).status_code == 200)
-    unit.answer = 500
-    unit.go_on.set()
-    assert ask().result().status_code == 502
-    rq.wait(lambda: rq.jobs("failed"))
+    one_job_dies(system, rq, unit, ask)
     shown = re.search(r"unix://(/\S+valkey\.sock)", rq.client.get("/rq/").text)
     assert shown is not None
     with Redis(unix_socket_path=shown[1]) as redis:
