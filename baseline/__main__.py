@@ -10,6 +10,7 @@ from baseline.policies import NAMES, policy_named
 from baseline.service import serve
 from baseline.settings import BaselineSettings
 from common.server import PortTaken, listen, start_logging
+from common.settings import shown
 
 _UNITS = 4
 _FIRST_PORT = 8001
@@ -28,7 +29,7 @@ def main() -> int:
         return _fail(2, f"setting {'_'.join(map(str, first['loc']))}: {first['msg']}")
     except ValueError as error:
         return _fail(2, str(error))
-    start_logging(settings.log_level)
+    start_logging(settings.log_level, shown(settings))
     try:
         listener = listen(settings.host, settings.port)
     except PortTaken as error:

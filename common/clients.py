@@ -13,6 +13,8 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
+from common.settings import without_password
+
 _TLS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"})
 _SENTINELS = frozenset({"sentinel_username", "sentinel_password"})
 
@@ -60,14 +62,14 @@ def make_client(url: str, timeout_s: float) -> Any:
     }
     make = makers.get(url.partition("://")[0])
     if make is None:
-        raise BadRedisUrl(f"not a Redis URL: {_without_password(url)}")
+        raise BadRedisUrl(f"not a Redis URL: {_told(url)}")
     try:
         return make(url, **options)
     except BadRedisUrl:
         raise
     except ValueError:
         # What the parser says may quote a part of the password.
-        raise BadRedisUrl(f"not a Redis URL: {_without_password(url)}") from None
+        raise BadRedisUrl(f"not a Redis URL: {_told(url)}") from None
 
 
 async def close_client(client: Any) -> None:
@@ -130,8 +132,5 @@ def _credentials(url: str) -> dict[str, str]:
     return {name: value for name, value in given.items() if value}
 
 
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return "it names no scheme"
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+def _told(url: str) -> str:
+    return without_password(url) if "://" in url else "it names no scheme"

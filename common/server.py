@@ -152,14 +152,15 @@ def admin_app(
     return Starlette(routes=routes)
 
 
-def start_logging(level: str) -> None:
-    """Plain lines on standard error: time, level, who, what."""
+def start_logging(level: str, settings: str) -> None:
+    """Plain lines on standard error: time, level, who, what; the first, at debug, the settings."""
     logging.basicConfig(
         level=level.upper(),
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    log.debug("starts with settings %s", settings)
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:

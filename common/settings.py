@@ -71,3 +71,15 @@ class Settings(Policy, BaseSettings):
         if self.heartbeat_s >= self.alive_s / 2:
             raise ValueError("heartbeat_s must be less than half of alive_s: one may be lost")
         return self
+
+
+def shown(settings: BaseSettings) -> str:
+    """The settings that are not left at their defaults, without secrets."""
+    changed = settings.model_dump(exclude_defaults=True)
+    return " ".join(f"{name}={without_password(str(value))}" for name, value in changed.items())
+
+
+def without_password(url: str) -> str:
+    """A URL without user, password and query, where some write a password, too; else what it is."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}" if separator else url

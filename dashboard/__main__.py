@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from common.connection import BadRedisUrl
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging
+from common.settings import shown
 from dashboard.service import serve
 from dashboard.settings import DashboardSettings
 
@@ -25,7 +26,7 @@ def main() -> int:
         )
     except ValidationError as error:
         return _fail(_BAD_SETTINGS, _first(error))
-    start_logging(settings.log_level)
+    start_logging(settings.log_level, shown(settings))
     start_metrics("dashboard")
     try:
         listener = listen(settings.dashboard_host, settings.dashboard_port)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from common.connection import BadRedisUrl, Connection
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging, stop_on_signals
+from common.settings import shown
 from common.traced import NoTracing, start_tracing
 from common.version import OldRedis, check_version
 from dispatcher.service import Service
@@ -21,7 +22,7 @@ def main() -> int:
     given = {"unit": options.unit, "unit_url": options.url}
     try:
         settings = DispatcherSettings(**{key: val for key, val in given.items() if val is not None})
-        start_logging(settings.log_level)
+        start_logging(settings.log_level, shown(settings))
         start_metrics("dispatcher")
         connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
         tracing = start_tracing(settings, "dispatcher", unit=settings.unit)

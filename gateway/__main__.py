@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from common.connection import BadRedisUrl
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging
+from common.settings import shown
 from common.traced import NoTracing
 from gateway.service import serve
 from gateway.settings import GatewaySettings
@@ -26,7 +27,7 @@ def main() -> int:
         settings = GatewaySettings(**given)
     except ValidationError as error:
         return _fail(_BAD_SETTINGS, _first(error))
-    start_logging(settings.log_level)
+    start_logging(settings.log_level, shown(settings))
     start_metrics("gateway")
     try:
         tokenizer = load_tokenizer(settings.tokenizer) if settings.tokenizer else None

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from common.connection import BadRedisUrl
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging
+from common.settings import shown
 from common.version import OldRedis
 from scaler.service import serve
 from scaler.settings import ScalerSettings
@@ -26,7 +27,7 @@ def main() -> int:
         settings = ScalerSettings()
     except ValidationError as error:
         return _fail(_BAD_SETTINGS, _first(error))
-    start_logging(settings.log_level)
+    start_logging(settings.log_level, shown(settings))
     start_metrics("scaler")
     try:
         listener = listen(arguments.host, arguments.port)

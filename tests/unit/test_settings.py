@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from common.settings import Settings
+from common.settings import Settings, shown
+from gateway.settings import GatewaySettings
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,16 @@ def test_every_time_says_its_unit() -> None:
     floats = [name for name, field in Settings.model_fields.items() if field.annotation is float]
     ratios = ("_margin", "_weight")
     assert [name for name in floats if not name.endswith(("_s", *ratios))] == []
+
+
+def test_what_is_shown_of_the_settings_has_neither_secrets_nor_defaults() -> None:
+    settings = GatewaySettings(
+        redis_url="rediss://ann:canary@redis:6380/0?password=canary",
+        trace_endpoint="https://ann:canary@traces/v1",
+        api_keys=SecretStr("ann:canary"),
+        pool="mine",
+    )
+    assert shown(settings) == (
+        "redis_url=rediss://redis:6380/0 pool=mine trace_endpoint=https://traces/v1 "
+        "api_keys=**********"
+    )
