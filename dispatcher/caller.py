@@ -3,35 +3,29 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import orjson
 
 from common.connection import RedisUnavailable
 from common.duty import Backoff
 from common.models import ClaimedJob, Finish, Lease, Outcome, Part
 from common.store import Store
-from dispatcher.engine_error import engine_error
+from dispatcher.answer import Answer
 from dispatcher.forwarder import Forwarder
 from dispatcher.health import UnitHealth
 from dispatcher.metrics import Metrics
 from dispatcher.running import RunningJob, RunningJobs
 from dispatcher.settings import DispatcherSettings
-from dispatcher.silence import Silence
 from dispatcher.traces import SpannedTrace
-from dispatcher.unit_client import UnitClient, UnitFault, content_type, usage
+from dispatcher.unit_client import UnitClient, usage
+from dispatcher.watch import DeadlinePassed, Watch
+from dispatcher.wire import UnitFault
 
 if TYPE_CHECKING:
     from common.tracing import Tracing
 
 log = logging.getLogger(__name__)
-
-_TAIL_BYTES = 4096
-_TOO_MANY = 429
-_SERVER_ERROR = 500
-_OK = 200
 
 
 class Caller:
@@ -87,8 +81,8 @@ class Caller:
 
     async def _until_outcome(self, running: RunningJob) -> None:
         try:
-            await self._call_in_time(running)
-        except TimeoutError:
+            await self._call(running)
+        except DeadlinePassed:
             self._finish(running, "expired", reason="deadline passed while running")
         except UnitFault as fault:
             await self._failed(running, fault)
@@ -97,12 +91,10 @@ class Caller:
                 raise
             await self._aborted(running)
 
-    async def _call_in_time(self, running: RunningJob) -> None:
-        job = running.job
+    async def _call(self, running: RunningJob) -> None:
         running.calling = True
         try:
-            async with asyncio.timeout((job.deadline_ms - job.claimed_ms) / 1000):
-                await self._call(running)
+            await self._answered(running)
         except UnitFault as fault:
             running.trace.call_over(fault.kind)
             raise
@@ -110,78 +102,32 @@ class Caller:
             running.calling = False
             running.trace.call_over()
 
-    async def _call(self, running: RunningJob) -> None:
-        job = running.job
+    async def _answered(self, running: RunningJob) -> None:
+        job, settings = running.job, self._settings
+        watch = self._watch(job)
+        answer = Answer(
+            running,
+            settings.unit,
+            self._forwarder,
+            self._health,
+            self._metrics,
+            watch,
+            settings.between_chunk_timeout_s,
+            self.first_byte,
+        )
+        await self._client.post(job, answer, watch, running.trace.called())
+        tail, parts = answer.end()
+        self._finish(running, "ok", status=answer.status, tail=tail, parts=parts)
+
+    def _watch(self, job: ClaimedJob) -> Watch:
+        timeout_s = (job.deadline_ms - job.claimed_ms) / 1000
+        first_byte_s = self._settings.first_byte_timeout_s
+        if job.stream:
+            return Watch(timeout_s, first_byte_s)
         # The first byte of an answer that is not streamed comes when all is done: it may take long,
         # unless /health is silent as well.
-        first_byte_s = self._settings.first_byte_timeout_s
-        silence = Silence(first_byte_s if job.stream else self._settings.whole_answer_timeout_s)
-        unwell = nullcontext() if job.stream else silence.while_unwell(self._health, first_byte_s)
-        try:
-            async with asyncio.timeout(silence.limit_s) as silence.timeout:
-                with unwell:
-                    await self._answered(running, silence)
-        except TimeoutError as error:
-            raise UnitFault("silent", f"no byte for {silence.limit_s} s") from error
-
-    async def _answered(self, running: RunningJob, silence: Silence) -> None:
-        job = running.job
-        traceparent = running.trace.called()
-        async with self._client.post(job, traceparent) as answer:
-            running.trace.answered(answer.status_code)
-            if answer.status_code == _TOO_MANY or answer.status_code >= _SERVER_ERROR:
-                raise UnitFault("status", f"the unit said {answer.status_code}")
-            self._health.answered()
-            if job.stream and answer.status_code == _OK:
-                await self._stream(running, answer, silence)
-            else:
-                await self._whole(running, answer)
-
-    async def _whole(self, running: RunningJob, answer: httpx.Response) -> None:
-        body = b"".join([chunk async for chunk in answer.aiter_raw()])
-        head = self._head(running.job, answer)
-        running.sent = True
-        self._metrics.first_byte(running.job.job_class, running.age_s)
-        running.sent_bytes = len(body)
-        self._finish(running, "ok", status=answer.status_code, tail=body, answer=(head, body))
-
-    async def _stream(self, running: RunningJob, answer: httpx.Response, silence: Silence) -> None:
-        tail = b""
-        async for chunk in answer.aiter_raw():
-            silence.broken(self._settings.between_chunk_timeout_s)
-            failure = engine_error(tail, chunk)
-            if failure is not None:
-                self._pass_on(running, answer, chunk[: failure.place])
-                raise UnitFault("engine", failure.reason)
-            self._pass_on(running, answer, chunk)
-            tail = (tail + chunk)[-_TAIL_BYTES:]
-        if b"data: [DONE]" not in tail:
-            raise UnitFault("cut short", "the stream ended without [DONE]")
-        self._finish(running, "ok", status=answer.status_code, tail=tail)
-
-    def _pass_on(self, running: RunningJob, answer: httpx.Response, chunk: bytes) -> None:
-        if not chunk:
-            return
-        job = running.job
-        if not running.sent:
-            running.sent = True
-            self._metrics.first_byte(job.job_class, running.age_s)
-            running.trace.first_byte()
-            self._forwarder.put(job, "head", self._head(job, answer))
-            self.first_byte(running)
-        self._forwarder.put(job, "chunk", chunk, running.sent_bytes)
-        running.sent_bytes += len(chunk)
-
-    def _head(self, job: ClaimedJob, answer: httpx.Response) -> bytes:
-        return orjson.dumps(
-            {
-                "status": answer.status_code,
-                "content_type": content_type(answer.headers),
-                "unit": self._settings.unit,
-                "queue_ms": job.queue_ms,
-                "attempt": job.attempt,
-            }
-        )
+        whole_s = self._settings.whole_answer_timeout_s
+        return Watch(timeout_s, whole_s, self._health, first_byte_s)
 
     async def _failed(self, running: RunningJob, fault: UnitFault) -> None:
         self._metrics.fault(fault.kind)
@@ -232,7 +178,7 @@ class Caller:
         status: int = 0,
         reason: str = "",
         tail: bytes = b"",
-        answer: tuple[bytes, bytes] | None = None,
+        parts: tuple[Part, ...] = (),
     ) -> None:
         if running.ended:
             return
@@ -249,11 +195,7 @@ class Caller:
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
         }
-        parts = [Part(job.id, job.attempt, "end", orjson.dumps(end), running.sent_bytes)]
-        if answer:
-            head, body = answer
-            whole = [Part(job.id, job.attempt, "head", head)]
-            parts = [*whole, Part(job.id, job.attempt, "chunk", body, 0), *parts]
+        last = Part(job.id, job.attempt, "end", orjson.dumps(end), running.sent_bytes)
         self._forwarder.finish(
             Finish(
                 job=job.id,
@@ -265,6 +207,6 @@ class Caller:
                 reason=reason,
                 prompt_tokens=prompt_tokens,
                 completion_tokens=completion_tokens,
-                parts=tuple(parts),
+                parts=(*parts, last),
             )
         )

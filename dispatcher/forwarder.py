@@ -29,7 +29,7 @@ def _newest_first(part: Part) -> int:
     return -part.attempt
 
 
-@dataclass
+@dataclass(slots=True)
 class _Waiting:
     """What has come of one kind for one attempt, from `offset` on."""
 
@@ -76,11 +76,18 @@ class Forwarder:
         self.recover: Callable[[], Awaitable[None]] | None = None
 
     def put(self, job: ClaimedJob, kind: PartKind, content: bytes, offset: int = 0) -> None:
-        """Take a part. A head leaves at once; chunks wait for the flush interval to pass."""
+        """Take a part. A head leaves at once; chunks wait for the flush interval to pass.
+
+        The interval counts from the first chunk: an engine's step brings each stream a token at
+        about the same time. A single stream has nothing to wait for.
+        """
         parts = self._parts.setdefault(job.gateway, {})
-        waiting = parts.setdefault((job.id, job.attempt, kind), _Waiting(offset))
+        key = (job.id, job.attempt, kind)
+        waiting = parts.get(key)
+        if waiting is None:
+            waiting = parts[key] = _Waiting(offset)
+            self.sent_all.clear()
         waiting.contents.append(content)
-        self.sent_all.clear()
         if kind == "head":
             self._due.set()
         else:
@@ -123,8 +130,10 @@ class Forwarder:
 
     def _send_soon(self) -> None:
         if self._timer is None and not self._due.is_set():
+            together = len(self._running) > 1
+            begun_s = time.monotonic() if together else self._sent_at
+            wait_s = begun_s + self._flush_interval_s - time.monotonic()
             loop = asyncio.get_running_loop()
-            wait_s = self._sent_at + self._flush_interval_s - time.monotonic()
             self._timer = loop.call_later(max(0.0, wait_s), self._due.set)
 
     async def _send(self, most: int | None) -> None:

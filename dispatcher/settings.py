@@ -17,7 +17,7 @@ class DispatcherSettings(Settings):
     unit_api_key: SecretStr | None = None
     """The unit's own key, when it has one."""
     flush_interval_s: float = Field(default=0.003, ge=0)
-    """What a unit sends in this time travels in one batch."""
+    """What a unit sends in this time travels in one batch; a single stream waits for nobody."""
     claim_poll_s: float = Field(default=2.0, gt=0)
     """Longest time between two looks of a unit with free slots: backs up lost wake-ups."""
     probe_s: float = Field(default=2.0, gt=0)

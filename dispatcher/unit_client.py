@@ -4,9 +4,9 @@ Nothing of a client's request goes along but the body: no header, no query. Whil
 traced the gateway's own `traceparent` does, of which a client chooses at most the trace's id.
 """
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 
 import aiohttp
 import httpx
@@ -16,13 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from common.models import ClaimedJob
 from dispatcher.settings import DispatcherSettings
+from dispatcher.watch import DeadlinePassed, Watch
+from dispatcher.wire import Receiver, Wire, Wires
 
 ROUTES = frozenset({"/v1/chat/completions", "/v1/completions"})
 
 _PROMPT_TOKENS = re.compile(rb'"prompt_tokens":\s*(\d+)')
 _COMPLETION_TOKENS = re.compile(rb'"completion_tokens":\s*(\d+)')
-
-_UNQUOTED = re.compile(r"[\w .,:/()\[\]-]{0,160}(?=$|[\n'\"<])")
 
 # vLLM's own names; the second of a pair is the older one. Several engines of one server hold their
 # requests together, while each has a cache of its own: the fullest counts.
@@ -36,64 +36,67 @@ _REPORTED_NAMES = {name for _, names in _REPORTED.values() for name in names}
 # An answer that is not HTTP comes through the transport as aiohttp's own exception.
 _NO_HTTP = (aiohttp.ClientError, HttpProcessingError)
 
-# 0 is no limit to aiohttp, None would be its default of 100. An idle connection is dropped here
-# before vLLM's server drops it (5 s): a POST on it meanwhile would fail.
-_LIMITS = httpx.Limits(max_connections=0, keepalive_expiry=2.0)
-
-
-class UnitFault(Exception):
-    """The unit did not do what it should; `kind` is a short word for metrics."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
+# As for jobs: an idle connection goes before vLLM's server drops it.
+_LIMITS = httpx.Limits(keepalive_expiry=2.0)
 
 
 class UnitClient:
-    """HTTP to one unit, on kept connections, as many as there are jobs."""
+    """HTTP to one unit: jobs on wires of our own, and what is asked now and then with httpx."""
 
     def __init__(self, settings: DispatcherSettings) -> None:
         headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "adasplit"}
         if settings.unit_api_key:
             headers["authorization"] = f"Bearer {settings.unit_api_key.get_secret_value()}"
-        base_url = settings.unit_url.rstrip("/")
-        self._transport = AiohttpTransport(limits=_LIMITS)
+        url = httpx.URL(settings.unit_url.rstrip("/"))
+        tls = httpx.create_ssl_context() if url.scheme == "https" else None
         self._client = httpx.AsyncClient(
-            base_url=base_url, headers=headers, transport=self._transport
-        )
-        self._urls = {route: httpx.URL(base_url + route) for route in ROUTES}
-        self._headers = headers | {"content-type": "application/json"}
-        self._timeout = httpx.Timeout(None, connect=settings.connect_timeout_s).as_dict()
-
-    @asynccontextmanager
-    async def post(self, job: ClaimedJob, traceparent: str = "") -> AsyncIterator[httpx.Response]:
-        """Post a job's body. Raises UnitFault when the connection fails, also inside the answer."""
-        route = job.route
-        if route not in ROUTES:
-            raise ValueError(f"not a route of a unit: {route}")
-        # Straight to the transport: the client's redirects, cookies and authentication have no use
-        # here, and cost as much as the call itself.
-        headers = self._headers | _of_attempt(job)
-        if traceparent:
-            headers["traceparent"] = traceparent
-        request = httpx.Request(
-            "POST",
-            self._urls[route],
+            base_url=url,
             headers=headers,
-            content=job.body,
-            extensions={"timeout": self._timeout},
+            transport=AiohttpTransport(verify=tls or False, limits=_LIMITS),
         )
+        port = url.port or (443 if tls else 80)
+        self._wires = Wires(url.host, port, tls, settings.connect_timeout_s)
+        of_all = headers | {"host": url.netloc.decode(), "content-type": "application/json"}
+        del of_all["accept"]
+        self._heads = {
+            route: f"POST {url.raw_path.decode().rstrip('/')}{route} HTTP/1.1\r\n{_lines(of_all)}"
+            for route in ROUTES
+        }
+
+    async def post(
+        self, job: ClaimedJob, receiver: Receiver, watch: Watch, traceparent: str = ""
+    ) -> None:
+        """Post a job's body; returns when the answer is complete.
+
+        Raises UnitFault, DeadlinePassed, and what the receiver raises.
+        """
+        wire = self._wires.idle() or await self._connected(watch)
         try:
-            answer = await self._transport.handle_async_request(request)
-            try:
-                yield answer
-            finally:
-                await answer.aclose()
-        # The transport reports a refusal, too, as a timeout.
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise UnitFault("refused", f"no connection: {_plain(error)}") from error
-        except (httpx.TransportError, *_NO_HTTP) as error:
-            raise UnitFault("disconnected", _plain(error)) from None
+            over = wire.send((self._head(job, traceparent), job.body), receiver)
+            watch.start(wire.close)
+            await over
+        except BaseException:
+            # The unit learns that nobody waits for the rest.
+            wire.close()
+            raise
+        finally:
+            watch.stop()
+
+    async def _connected(self, watch: Watch) -> Wire:
+        try:
+            async with asyncio.timeout(watch.left_s):
+                return await self._wires.connect()
+        except TimeoutError:
+            raise DeadlinePassed from None
+
+    def _head(self, job: ClaimedJob, traceparent: str) -> bytes:
+        head = self._heads.get(job.route)
+        if head is None:
+            raise ValueError(f"not a route of a unit: {job.route}")
+        lines = _of_attempt(job) | {"content-length": str(len(job.body))}
+        if traceparent:
+            lines["traceparent"] = traceparent
+        return f"{head}{_lines(lines)}\r\n".encode("latin-1")
 
     async def healthy(self) -> bool:
         """Whether `/health` answers 200."""
@@ -115,6 +118,7 @@ class UnitClient:
         return {} if answer is None else reported(answer.text)
 
     async def aclose(self) -> None:
+        self._wires.close()
         await self._client.aclose()
 
     async def _get(self, path: str) -> httpx.Response | None:
@@ -132,10 +136,8 @@ def _of_attempt(job: ClaimedJob) -> dict[str, str]:
     return {"accept": accept, "x-request-id": job.id + attempt}
 
 
-def _plain(error: Exception) -> str:
-    """What an exception says before it quotes the answer: an answer may quote its prompt."""
-    said = _UNQUOTED.match(str(error))
-    return (said[0].strip(" :") if said else "") or type(error).__name__
+def _lines(headers: Mapping[str, str]) -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
 def reported(text: str) -> dict[str, float]:
@@ -173,7 +175,3 @@ def usage(tail: bytes) -> tuple[int, int]:
 def _last(pattern: re.Pattern[bytes], tail: bytes) -> int:
     found = pattern.findall(tail)
     return int(found[-1]) if found else 0
-
-
-def content_type(headers: Mapping[str, str]) -> str:
-    return headers.get("content-type", "application/json")
