@@ -9,7 +9,7 @@ PACKAGES := baseline bench cli common dashboard dispatcher gateway lab monitor s
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-compose test-vllm chaos check fix lock clean
+.PHONY: help up test test-compose test-vllm chaos peers check fix lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -41,6 +41,15 @@ $(VENV)-clients/stamp: requirements/clients.txt
 	$(VENV)-clients/bin/python -m pip install --quiet --require-hashes -r requirements/clients.txt
 	@touch $@
 
+PEERS := $(VENV)-peers
+peers: $(VENV)/run.stamp $(PEERS)/routers/stamp $(PEERS)/litellm/stamp $(PEERS)/ray/stamp  ## other routers, to measure beside: 1.1 GB; apt-get has haproxy
+
+$(PEERS)/%/stamp: requirements/peers-%.txt
+	@mkdir -p $(PEERS)
+	@requirements/make-venv $(PYTHON) $(PEERS)/$*
+	$(PEERS)/$*/bin/python -m pip install --quiet --require-hashes -r requirements/peers-$*.txt
+	@touch $@
+
 check: $(VENV)/dev.stamp  ## format, lint, strict types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -67,7 +76,7 @@ screenshots: $(VENV)/dev.stamp  ## take the pictures of the docs anew, of a real
 	$(BIN)/python -m tests.dashboard.screenshots docs/img
 
 clean:  ## remove the environment and the caches
-	rm -rf $(VENV) $(VLLM_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 $(VENV)/bin/python:
 	@requirements/make-venv $(PYTHON) $(VENV)

@@ -4,6 +4,7 @@ import typer
 
 from bench import claims, fairness, flat, overhead
 from bench.compare import compare
+from bench.cost.command import command as cost
 from bench.knee import knee
 from bench.report import report
 from bench.run import run
@@ -16,6 +17,7 @@ def bench_app() -> typer.Typer:
     app.command()(report)
     app.command()(knee)
     app.command("overhead")(overhead.command)
+    app.command("cost")(cost)
     app.command("claims")(claims.command)
     app.command("flat")(flat.command)
     app.command("fairness")(fairness.command)

@@ -9,6 +9,7 @@ import orjson
 import typer
 
 from bench.client import ServerError
+from bench.cost.ports import NoPorts
 from bench.result import ResultError
 from bench.spec import SpecError
 from bench.traces import TraceError
@@ -19,7 +20,7 @@ def failures_in_one_line() -> Iterator[None]:
     """Say what the user can mend in one line on stderr, and exit with 1."""
     try:
         yield
-    except (ServerError, SpecError, TraceError, ResultError) as error:
+    except (ServerError, SpecError, TraceError, ResultError, NoPorts) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
 

@@ -18,6 +18,7 @@ BASELINES = ("static", "round-robin", "least-in-flight", "fifo")
 _KINDS = ("adasplit", *BASELINES)
 _NAMED = re.compile(r"(?P<name>[^=:,]+)=(?P<rest>.+)")
 _PARTITION = re.compile(r"(?P<short>\d+)/(?P<long>\d+)")
+_GATEWAYS = re.compile(r"gateways=(?P<number>[1-9]\d*)")
 
 SCALED = (
     *(name for name in Policy.model_fields if name.endswith("_s") and "_per_" not in name),
@@ -29,13 +30,17 @@ SCALED = (
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One system of a comparison. `partition` is a static one's; `url` that of one that runs."""
+    """One system of a comparison. `partition` is a static one's; `url` that of one that runs.
+
+    Several `gateways` share AdaSplit's port.
+    """
 
     name: str
     kind: str
     settings: Mapping[str, str] = field(default_factory=dict)
     partition: tuple[int, int] | None = None
     url: str = ""
+    gateways: int = 1
 
     def system(self, units: int) -> System:
         """What the result says of it."""
@@ -49,7 +54,7 @@ class Contender:
     def front(self, layout: Layout, logs: Path) -> Program:
         """The program that clients speak to."""
         if self.kind == "adasplit":
-            return _adasplit(layout, logs / "adasplit")
+            return _adasplit(layout, self.gateways, logs / "adasplit")
         return _baseline(self, layout)
 
     def metrics(self, layout: Layout) -> tuple[str, ...]:
@@ -79,7 +84,10 @@ def read_contenders(texts: Sequence[str], settings: Sequence[str], units: int) -
 
 
 def read_contender(text: str, shared: Mapping[str, str], units: int) -> Contender:
-    """`adasplit:setting=value,…`, `static:1/3`, `fifo`, `name=http://…`. Raises SpecError."""
+    """`adasplit:setting=value,…`, `adasplit:gateways=2`, `static:1/3`, `name=http://…`.
+
+    Raises SpecError.
+    """
     named = _NAMED.fullmatch(text)
     name, rest = (named["name"], named["rest"]) if named else (text, text)
     if rest.startswith(("http://", "https://")):
@@ -87,19 +95,21 @@ def read_contender(text: str, shared: Mapping[str, str], units: int) -> Contende
     kind, *parts = rest.split(":")
     if kind not in _KINDS:
         raise SpecError(f"{text}: there is no {kind}; there is {', '.join(_KINDS)}, and any URL")
-    partition = None
+    partition, gateways = None, 1
     settings = dict(shared)
     for part in parts:
-        split = _PARTITION.fullmatch(part)
+        split, several = _PARTITION.fullmatch(part), _GATEWAYS.fullmatch(part)
         if split and kind == "static":
             partition = (int(split["short"]), int(split["long"]))
+        elif several and kind == "adasplit":
+            gateways = int(several["number"])
         else:
             settings |= _settings(part, text)
     if kind == "static":
         partition = partition or (units // 2, units - units // 2)
         if sum(partition) != units or not all(partition):
             raise SpecError(f"{text}: {units} units cannot be divided so; as {kind}:1/{units - 1}")
-    return Contender(name, kind, settings, partition)
+    return Contender(name, kind, settings, partition, gateways=gateways)
 
 
 @cache
@@ -127,12 +137,13 @@ def _settings(text: str, of: str) -> dict[str, str]:
     return found
 
 
-def _adasplit(layout: Layout, logs: Path) -> Program:
+def _adasplit(layout: Layout, gateways: int, logs: Path) -> Program:
     units = [part for name, url in layout.unit_urls.items() for part in ("--unit", f"{name}={url}")]
     command = (
         *(sys.executable, "-m", "cli", "up", *units, "--no-view", "--logs", str(logs)),
         *("--host", layout.host, "--port", str(layout.port)),
         *("--admin-port", str(layout.admin_port), "--dashboard-port", "0"),
+        *("--gateways", str(gateways)),
     )
     return Program("adasplit", "gateways", command, f"{layout.url}/readyz")
 

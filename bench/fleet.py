@@ -22,8 +22,10 @@ _TIMEOUT = aiohttp.ClientTimeout(total=5)
 @asynccontextmanager
 async def running(
     groups: Sequence[Sequence[Program]], settings: Mapping[str, str], logs: Path
-) -> AsyncIterator[None]:
+) -> AsyncIterator[dict[str, int]]:
     """Start one group after the other, each when the one before is ready; stop them backwards.
+
+    Gives the process id of each, by the program's name.
 
     Of the settings around only these hold: a comparison is the same wherever it is run. Raises
     ServerError when a program does not become ready.
@@ -36,7 +38,7 @@ async def running(
             for group in children:
                 await asyncio.gather(*(child.start() for child in group))
                 await asyncio.gather(*(_until_ready(session, child) for child in group))
-        yield
+        yield {child.program.name: child.pid or 0 for group in children for child in group}
     finally:
         for group in reversed(children):
             await asyncio.gather(*(_stop(child) for child in group))

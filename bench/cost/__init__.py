@@ -1,0 +1,1 @@
+"""`adasplit bench cost`: what a request and a token cost through AdaSplit and other routers."""

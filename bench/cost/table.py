@@ -1,0 +1,90 @@
+"""Prints what a run found, for a reader at a terminal."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.cost.cpu import of_system
+
+_MS, _US = 1e3, 1e6
+_Cell = Callable[[Mapping[str, Any]], str]
+
+
+def _cell(figure: str, factor: float = 1.0, digits: int = 2) -> _Cell:
+    """The median of the rounds, and half of the way from the least to the most."""
+
+    def cell(figures: Mapping[str, Any]) -> str:
+        low, middle, high = (figures[figure][name] * factor for name in ("min", "median", "max"))
+        return f"{middle:,.{digits}f} ±{(high - low) / 2:,.{digits}f}"
+
+    return cell
+
+
+_TITLES = {
+    "latency": "One request at a time, milliseconds",
+    "throughput": "Requests side by side",
+    "streams": "Streams side by side",
+}
+_COLUMNS: dict[str, dict[str, _Cell]] = {
+    "latency": {
+        "p50": _cell("p50_s", _MS),
+        "p99": _cell("p99_s", _MS),
+        "added p50": _cell("added_p50_s", _MS),
+        "added p99": _cell("added_p99_s", _MS),
+    },
+    "throughput": {
+        "requests/s": _cell("requests_per_s", 1, 0),
+        "ratio": _cell("ratio", 1, 3),
+        "CPU ms each": _cell("cpu_per_request_s", _MS, 3),
+    },
+    "streams": {
+        "tokens/s": _cell("tokens_per_s", 1, 0),
+        "CPU µs each": _cell("cpu_per_token_s", _US, 1),
+        "gap p99 ms": _cell("gap_p99_s", _MS, 1),
+        "added gap p99 ms": _cell("added_gap_p99_s", _MS, 1),
+    },
+}
+
+
+def print_result(console: Console, result: Mapping[str, Any]) -> None:
+    for stage in result["arguments"]["stages"]:
+        console.print(_stage(stage, result["systems"]))
+        console.print(_cores(stage, result["systems"]))
+    console.print(f"median of {result['arguments']['rounds']} rounds ± half of their range")
+    for name, reason in result["skipped"].items():
+        console.print(f"{name} is left out: {reason}", markup=False)
+
+
+def _stage(stage: str, systems: Mapping[str, Any]) -> Table:
+    found = Table(title=_TITLES[stage])
+    found.add_column("")
+    for name in _COLUMNS[stage]:
+        found.add_column(name, justify="right")
+    for name, one in systems.items():
+        figures = one["figures"][stage]
+        found.add_row(name, *(cell(figures) for cell in _COLUMNS[stage].values()))
+    return found
+
+
+def _cores(stage: str, systems: Mapping[str, Any]) -> Table:
+    """Who used how much of a core: what is close to one, or all together to all, is the limit."""
+    each = "token" if stage == "streams" else "request"
+    found = Table(title=f"{_TITLES[stage]}: who used the CPU")
+    for name in ("", "processes", "share of a core", f"µs each {each}"):
+        found.add_column(name, justify="left" if name in {"", "processes"} else "right")
+    for name, one in systems.items():
+        parts = one["figures"][stage]["parts"]
+        for part, spent in parts.items():
+            number = one["processes"].get(part, 1)
+            found.add_row(name, part if number == 1 else f"{part} ({number})", *_share(spent))
+            name = ""  # noqa: PLW2901  # it stands at the first of its rows
+        own = of_system(parts).values()
+        total = {key: sum(spent[key] for spent in own) for key in ("core_share", "each_s")}
+        found.add_row("", "the system's", *_share(total), end_section=True)
+    return found
+
+
+def _share(spent: Mapping[str, float]) -> tuple[str, str]:
+    return f"{spent['core_share']:.2f}", f"{spent['each_s'] * _US:,.0f}"

@@ -1,0 +1,130 @@
+"""`adasplit bench cost` as it is typed, and what its figures are made of."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from bench.app import bench_app
+from bench.cost import figures
+from bench.cost.ports import NoPorts, Ports
+from bench.cost.systems import Absent, Place, system
+from bench.spec import SpecError
+from common.server import listen
+from tests.conftest import free_ports
+
+AMOUNTS = (
+    *("--units", "2", "--rounds", "2", "--requests", "20", "--seconds", "0.3"),
+    *("--concurrency", "4", "--streams", "4", "--stream-tokens", "30", "--tokens-per-s", "50"),
+)
+
+
+def cost(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (first,) = free_ports(1)
+    command = [sys.executable, "-m", "cli", "bench", "cost", *arguments, "--port", str(first)]
+    return subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_what_the_way_through_adasplit_costs_is_measured_beside_the_direct_one(
+    tmp_path: Path,
+) -> None:
+    ran = cost(tmp_path, "adasplit", "litellm", *AMOUNTS, "--out", "found.json")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = orjson.loads((tmp_path / "found.json").read_bytes())
+    assert list(found["systems"]) == ["direct", "adasplit"]
+    assert "make peers" in found["skipped"]["litellm"]
+    assert "litellm is left out" in ran.stdout
+    ours = found["systems"]["adasplit"]
+    assert ours["processes"] == {"redis": 1, "scaler": 1, "dispatcher": 2, "gateway": 1}
+    assert [one["latency"]["requests"] for one in ours["rounds"]] == [20, 20]
+    said = ours["figures"]
+    assert said["latency"]["added_p50_s"]["median"] > 0
+    assert 0 < said["throughput"]["ratio"]["median"] < 1
+    assert said["throughput"]["cpu_per_request_s"]["median"] > 0
+    assert 100 < said["streams"]["tokens_per_s"]["median"] < 300
+    assert said["streams"]["gap_p50_s"]["median"] == pytest.approx(1 / 50, rel=0.5)
+    direct = found["systems"]["direct"]["figures"]
+    assert direct["throughput"]["cpu_per_request_s"]["max"] == 0
+    assert list(direct["streams"]["parts"]) == ["client", "units"]
+    left = [one for one in psutil.process_iter(["environ"]) if _of(one, str(tmp_path))]
+    assert left == []
+
+
+def _of(process: psutil.Process, folder: str) -> bool:
+    return (process.info["environ"] or {}).get("XDG_STATE_HOME") == folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("best",), "there is no best"),
+        (("gone=http://127.0.0.1:1", *AMOUNTS), "gone cannot be connected to"),
+        (("adasplit", "--port", "65530"), "free ports in a row from 65530 on"),
+    ],
+)
+def test_a_mistake_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (first,) = free_ports(1)
+    ran = CliRunner().invoke(bench_app(), ("cost", "--port", str(first), *arguments))
+    assert ran.exit_code == 1
+    assert said in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_figures_are_medians_of_the_rounds_and_of_distances_within_each() -> None:
+    direct = [_round(p50_s=one, router_s=0.0) for one in (0.001, 0.002, 0.004)]
+    router = [_round(p50_s=one, router_s=0.2) for one in (0.002, 0.004, 0.005)]
+    found = figures.summarised(router, direct)
+    latency = found["latency"]
+    assert latency["added_p50_s"] == {"median": 0.001, "min": 0.001, "max": 0.002}
+    assert latency["p50_ratio"]["median"] == 2
+    assert latency["cpu_per_request_s"]["median"] == pytest.approx(0.002)
+    assert latency["parts"]["router"] == {"core_share": 0.1, "each_s": 0.002}
+    assert "router" not in figures.summarised(direct, direct)["latency"]["parts"]
+
+
+def _round(p50_s: float, router_s: float) -> dict[str, Any]:
+    cpu_s = {"client": 0.3, "units": 0.1} | ({"router": router_s} if router_s else {})
+    found = {"requests": 100, "span_s": 2.0, "p50_s": p50_s, "p99_s": 2 * p50_s, "cpu_s": cpu_s}
+    return {"latency": found}
+
+
+def test_a_block_of_ports_has_none_that_is_taken_and_is_given_once() -> None:
+    (first,) = free_ports(1)
+    with listen("127.0.0.1", first + 1):
+        ports = Ports(first)
+        assert ports.block(3) == first + 2
+        assert ports.block(1) == first + 5
+    with pytest.raises(NoPorts):
+        Ports(65530).block(10)
+
+
+def place(tmp_path: Path) -> Place:
+    return Place({"unit-1": "http://127.0.0.1:1"}, Ports(21000), tmp_path, tmp_path / "peers")
+
+
+@pytest.mark.parametrize("peer", ["vllm-router", "sglang-router", "litellm", "ray"])
+def test_a_peer_that_is_not_installed_says_what_installs_it(tmp_path: Path, peer: str) -> None:
+    with pytest.raises(Absent, match="make peers"):
+        system(peer, place(tmp_path))
+
+
+def test_what_is_no_system_is_refused_with_the_list_of_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"there is no nginx.*haproxy, vllm-router"):
+        system("nginx", place(tmp_path))
