@@ -56,6 +56,11 @@ def _note(event: Mapping[str, str]) -> str:
     if event["event"] == "stolen":
         why = WHY.get(event.get("why", ""), "stolen")
         return f"{clock} {event['unit']} took {event['class']} {event['job']}, {why}"
+    if event["event"] == "lowered":
+        return (
+            f"{clock} {event['unit']} holds {event['to']} {event['class']} jobs at most,"
+            f" not {event['from']}: they are slow"
+        )
     if event["event"] in {"requeued", "reclaimed", "dead"}:
         return f"{clock} {event['unit']} {event['event']} {event['job']}: {event.get('reason', '')}"
     return ""

@@ -10,7 +10,7 @@ from cli.bars import FREE_CELL, LONG_CELL, SHORT_CELL, STYLES, bar, duration
 from common.keys import CLASSES, JobClass
 from common.models import PoolView, QueueView, UnitView
 from common.policy import Policy
-from common.state import limit_of
+from common.state import limit_of, online_of
 
 _HEALTHY = {"", "ok", "up"}
 _NARROW_BAR = 24
@@ -65,10 +65,16 @@ def _row(unit: UnitView, policy: Policy, view: PoolView, bar_width: int) -> list
         unit.name,
         Text(unit.role.title(), style=STYLES[unit.role]),
         bar(unit.short, unit.long, limits["short"], limits["long"], bar_width),
-        f"{unit.short}/{limits['short']}",
-        f"{unit.long}/{limits['long']}",
+        *(_held(unit, policy, view, name) for name in CLASSES),
         unit_state(unit),
     ]
+
+
+def _held(unit: UnitView, policy: Policy, view: PoolView, name: JobClass) -> str:
+    """Jobs of the limit; where that is found online, its ceiling behind."""
+    held, ceiling = getattr(unit, name), limit_of(unit, view, policy, name)
+    online = online_of(unit, view, policy, name)
+    return f"{held}/{ceiling}" if online is None else f"{held}/{online} of {ceiling}"
 
 
 def unit_state(unit: UnitView) -> Text:

@@ -22,7 +22,7 @@ def view_of(state: Mapping[str, Any]) -> PoolView:
 
 
 def _unit_view(name: str, unit: Mapping[str, Any]) -> UnitView:
-    limits = unit.get("limits") or {}
+    limits, online = unit.get("limits") or {}, unit.get("online_limits") or {}
     return UnitView(
         name=name,
         role=cast("JobClass", unit["role"]),
@@ -36,5 +36,7 @@ def _unit_view(name: str, unit: Mapping[str, Any]) -> UnitView:
         models=tuple(unit.get("models") or ()),
         limit_short=int(limits.get("short") or 0),
         limit_long=int(limits.get("long") or 0),
+        online_short=int(online.get("short") or 0),
+        online_long=int(online.get("long") or 0),
         health=unit.get("health") or "",
     )

@@ -17,11 +17,13 @@ def _or_none(number: int | None) -> Arg:
     return "" if number is None else number
 
 
-def _limits(policy: Policy) -> dict[str, Arg]:
+def _limits(policy: Policy, bounds: Bounds) -> dict[str, Arg]:
     return {
         "limit": policy.worker_concurrency_limit,
         "limit_short": policy.worker_concurrency_limit_short or "",
         "limit_long": policy.worker_concurrency_limit_long or "",
+        "online_short": _or_none(bounds.limit_short),
+        "online_long": _or_none(bounds.limit_long),
     }
 
 
@@ -51,6 +53,7 @@ class Calls:
     def register(self, unit: str, fields: Mapping[str, Arg]) -> Call:
         keys = self._unit_keys(unit, "role", "active", "leases", "idle_since", "unit")
         keys |= self.queue_keys() | {"units": self.keys.units, "pulse": self.keys.pulse}
+        keys["events"] = self.keys.events
         rest = [item for pair in fields.items() for item in pair]
         return self._call("register", keys, {"unit_name": unit}, rest)
 
@@ -234,7 +237,15 @@ class Calls:
             rest += (part.job, part.attempt, _placed(part), part.content)
         return self._call("relay", keys, args, rest)
 
-    def finish(self, unit: str, finish: Finish, policy: Policy, *, rest: bool = False) -> Call:
+    def finish(
+        self,
+        unit: str,
+        finish: Finish,
+        policy: Policy,
+        bounds: Bounds = UNBOUNDED,
+        *,
+        rest: bool = False,
+    ) -> Call:
         names = ("role", "unit", "active", "leases", "idle_since")
         keys = self._unit_keys(unit, *names) | self._waiting_keys()
         keys |= {
@@ -263,7 +274,7 @@ class Calls:
             "prompt_tokens": finish.prompt_tokens,
             "completion_tokens": finish.completion_tokens,
             "rest": int(rest),
-            **_limits(policy),
+            **_limits(policy, bounds),
         }
         parts: list[Arg] = []
         for part in finish.parts:
@@ -312,7 +323,7 @@ class Calls:
             "short_tokens": _or_none(bounds.short_tokens),
             "long_jobs": _or_none(bounds.long_jobs),
             "oldest_every": _or_none(bounds.oldest_every),
-            **_limits(policy),
+            **_limits(policy, bounds),
             "rasp_steal": int(policy.rasp_steal),
             "rasp_steal_cooldown_s": policy.rasp_steal_cooldown_s,
             "rasp_long_takes_short": int(policy.rasp_long_takes_short),

@@ -9,6 +9,9 @@ from prometheus_client.metrics import MetricWrapperBase
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 """Buckets for what a request waits for: from a cached prefill to the longest deadline."""
 
+TOKEN_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
+"""Buckets for the time that one token of a stream takes."""
+
 BUILD = Gauge("adasplit_build_info", "Always 1; what runs here.", ["process", "version"])
 REDIS_CALLS = Histogram(
     "adasplit_redis_call_seconds",

@@ -110,12 +110,20 @@ class Bounds:
     """What a claim may bring at most of each class; None: only slots bound it.
 
     Short jobs are taken until their prompts have `short_tokens` tokens or more. While a job has
-    starved, one in `oldest_every` claims takes the oldest first; None: none does.
+    starved, one in `oldest_every` claims takes the oldest first; None: none does. `limit_short` and
+    `limit_long` are online limits, which lower those of the settings.
     """
 
     short_tokens: int | None = None
     long_jobs: int | None = None
     oldest_every: int | None = None
+    limit_short: int | None = None
+    limit_long: int | None = None
+
+    @property
+    def by_prefill(self) -> bool:
+        """Whether a unit with free slots may leave what waits."""
+        return self.short_tokens is not None or self.long_jobs is not None
 
 
 UNBOUNDED = Bounds()
@@ -223,7 +231,8 @@ class Wake:
 class UnitView:
     """A unit as the pool sees it. `idle_s` is None while it has a job or was never registered.
 
-    The limits are those that its dispatcher was started with; 0 is not set.
+    The limits are those that its dispatcher was started with; 0 is not set. Of the online limits 0
+    is none.
     """
 
     name: str
@@ -239,6 +248,8 @@ class UnitView:
     limit: int = 0
     limit_short: int = 0
     limit_long: int = 0
+    online_short: int = 0
+    online_long: int = 0
     health: str = ""
     pace: float = 1.0
     reported: dict[str, str] = field(default_factory=dict)

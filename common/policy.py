@@ -6,9 +6,10 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from common.adaptive import AdaptivePolicy
 from common.keys import JobClass
+from common.online import OnlineSlots
 
 
-class Policy(AdaptivePolicy):
+class Policy(AdaptivePolicy, OnlineSlots):
     """Every number that decides who runs what; defaults are the published rules."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)

@@ -29,6 +29,7 @@ def _unit(unit: UnitView, view: PoolView, policy: Policy) -> dict[str, Any]:
         "draining": unit.draining,
         "active": {"short": unit.short, "long": unit.long},
         "limits": {name: limit_of(unit, view, policy, name) for name in CLASSES},
+        "online_limits": {name: online_of(unit, view, policy, name) for name in CLASSES},
         "idle_s": unit.idle_s,
         "heartbeat_s": unit.heartbeat_s,
         "url": unit.url,
@@ -52,3 +53,14 @@ def limit_of(unit: UnitView, view: PoolView, policy: Policy, name: JobClass) -> 
     if "worker_concurrency_limit" in view.overrides:
         return policy.worker_concurrency_limit
     return unit.limit or policy.limit(name)
+
+
+def online_of(unit: UnitView, view: PoolView, policy: Policy, name: JobClass) -> int | None:
+    """The limit that a unit found for a class, where it looks for one; never above its ceiling."""
+    found = unit.online_short if name == "short" else unit.online_long
+    return min(found, limit_of(unit, view, policy, name)) if found else None
+
+
+def held_at_most(unit: UnitView, view: PoolView, policy: Policy, name: JobClass) -> int:
+    """Jobs of a class that a unit may hold alone now: the limit it found, else its ceiling."""
+    return online_of(unit, view, policy, name) or limit_of(unit, view, policy, name)

@@ -164,6 +164,7 @@ class Store:
         """Relay, then finish, then claim: all that a dispatcher has to say, in one round trip.
 
         `most` bounds what the claim takes, and `bounds` what of each class; None is as many as fit.
+        The limits of `bounds` count for a finish as well.
         `rest`, without a claim: the last finish lets the unit be woken, or says that something
         waits.
         """
@@ -171,7 +172,7 @@ class Store:
         calls = [self._calls.relay(unit, relay) for relay in relays]
         last = len(finishes) - 1
         calls += [
-            self._calls.finish(unit, finish, policy, rest=rest and at == last)
+            self._calls.finish(unit, finish, policy, bounds, rest=rest and at == last)
             for at, finish in enumerate(finishes)
         ]
         if claim:

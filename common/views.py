@@ -14,6 +14,7 @@ from common.settings import Settings
 
 _KNOWN_UNIT_FIELDS = {
     *("url", "models", "limit", "limit_short", "limit_long", "draining", "health"),
+    *("online_short", "online_long"),
     *("relay_run", "relay_number", "starved_claims", "pace"),
 }
 _OWNERS_READ = 200
@@ -307,6 +308,8 @@ class Views:
             limit=int(known.get("limit") or 0),
             limit_short=int(known.get("limit_short") or 0),
             limit_long=int(known.get("limit_long") or 0),
+            online_short=int(known.get("online_short") or 0),
+            online_long=int(known.get("online_long") or 0),
             health=known.get("health", ""),
             pace=float(known.get("pace") or 1),
             reported={key: known[key] for key in known.keys() - _KNOWN_UNIT_FIELDS},

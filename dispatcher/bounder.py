@@ -31,6 +31,11 @@ class Bounder:
         self._role_since_s = float("-inf")
 
     @property
+    def policy(self) -> Policy:
+        """The policy in force, with its live overrides."""
+        return self._policy
+
+    @property
     def pace(self) -> float:
         return self._pace.value
 

@@ -32,7 +32,8 @@ class Caller:
     """Runs attempts. Whatever happens, an attempt ends in one finish, one requeue, or superseded.
 
     `spawn` starts a task and keeps it: the service puts its TaskGroup there, so that a mistake in
-    an attempt ends the process. `first_byte` hears of each streamed answer that begins.
+    an attempt ends the process. `first_byte` hears of each streamed answer that begins, `answered`
+    of each answer that ends well, with its tokens as the unit says them and its last bytes.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Caller:
     ) -> None:
         self.spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = asyncio.create_task
         self.first_byte: Callable[[RunningJob], None] = lambda _: None
+        self.answered: Callable[[RunningJob, int, bytes], None] = lambda *_: None
         self._client = client
         self._store = store
         self._forwarder = forwarder
@@ -189,6 +191,7 @@ class Caller:
         if outcome == "ok":
             age_s = running.age_s
             self._metrics.answered(job.job_class, age_s, prompt_tokens, completion_tokens)
+            self.answered(running, completion_tokens, tail)
         end = {
             "outcome": outcome,
             "reason": reason,

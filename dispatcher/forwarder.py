@@ -142,7 +142,7 @@ class Forwarder:
             self._timer = None
         relays, finishes = self._take_relays(), self._take_finishes()
         # A unit on trial, or one with bounds, may not take what a submit would wake it for.
-        bounded = most is not None or self.bounds() is not UNBOUNDED
+        bounded = most is not None or self.bounds().by_prefill
         wanted = self._claim_wanted or (bool(finishes) and (self._backlog or bounded))
         claim = wanted and most != 0
         self._claim_wanted = False

@@ -4,6 +4,7 @@ from common.scripts import Arg
 from common.store import Store
 from dispatcher.bounder import Bounder
 from dispatcher.health import UnitHealth
+from dispatcher.limiter import Limiter
 from dispatcher.prober import Prober
 from dispatcher.settings import DispatcherSettings
 
@@ -17,12 +18,14 @@ class Heartbeater:
         health: UnitHealth,
         prober: Prober,
         bounder: Bounder,
+        limiter: Limiter,
         settings: DispatcherSettings,
     ) -> None:
         self._store = store
         self._health = health
         self._prober = prober
         self._bounder = bounder
+        self._limiter = limiter
         self._settings = settings
 
     async def step(self) -> None:
@@ -35,6 +38,8 @@ class Heartbeater:
             "limit": self._settings.worker_concurrency_limit,
             "limit_short": self._settings.worker_concurrency_limit_short or "",
             "limit_long": self._settings.worker_concurrency_limit_long or "",
+            "online_short": self._limiter.limit("short") or "",
+            "online_long": self._limiter.limit("long") or "",
             "models": "\n".join(self._prober.models),
             "health": "up",
             "pace": f"{self._bounder.pace:.3f}",

@@ -1,11 +1,12 @@
 """The metrics of a dispatcher."""
 
+from collections.abc import Callable
 from functools import partial
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from common.keys import CLASSES
-from common.metrics import SECONDS, Children
+from common.keys import CLASSES, JobClass
+from common.metrics import SECONDS, TOKEN_SECONDS, Children
 from dispatcher.health import UnitHealth
 from dispatcher.running import RunningJobs
 
@@ -46,6 +47,12 @@ class Metrics:
             "unit_first_byte", "From claim to the unit's first byte."
         )
         self._called = self._histogram("unit_call", "From claim to the end of the unit's answer.")
+        self._tpot = self._histogram(
+            "unit_tpot", "For each token after the first, of a stream that ended.", TOKEN_SECONDS
+        )
+        self._limited = self._counter(
+            "online_limit_changes_total", "Changes of an online limit.", "class", "to"
+        )
         self._start_at_0()
 
     def _start_at_0(self) -> None:
@@ -67,6 +74,16 @@ class Metrics:
         trial = self._gauge("unit_on_trial", "Whether it gets one job at a time, after a fault.")
         trial[()].set_function(lambda: health.on_trial)
 
+    def observe_limits(
+        self, limit: Callable[[JobClass], int | None], tpot_s: Callable[[JobClass], float]
+    ) -> None:
+        """Show the online limits; 0 is none."""
+        limits = self._gauge("online_limit_jobs", "Jobs that may be held, found online.", "class")
+        tpots = self._gauge("online_tpot_seconds", "Time per output token of late.", "class")
+        for name in CLASSES:
+            limits[name].set_function(partial(_or_0, limit, name))
+            tpots[name].set_function(partial(tpot_s, name))
+
     def claim(self, jobs: int) -> None:
         self._claims["some" if jobs else "none"].inc()
 
@@ -86,6 +103,14 @@ class Metrics:
             self._tokens[job_class, "prompt"].inc(prompt)
         if completion:
             self._tokens[job_class, "completion"].inc(completion)
+
+    def streamed(self, job_class: str, tpot_s: float) -> None:
+        """A stream that ended well, and its time for each token after the first."""
+        self._tpot[job_class].observe(tpot_s)
+
+    def limited(self, job_class: str, to: str) -> None:
+        """An online limit went up or down."""
+        self._limited[job_class, to].inc()
 
     def finished(self, job_class: str, outcome: str) -> None:
         self._finished[job_class, outcome].inc()
@@ -123,9 +148,15 @@ class Metrics:
             Gauge(f"adasplit_{name}", text, names, registry=self._registry), *self._here
         )
 
-    def _histogram(self, thing: str, text: str) -> Children[Histogram]:
+    def _histogram(
+        self, thing: str, text: str, buckets: tuple[float, ...] = SECONDS
+    ) -> Children[Histogram]:
         histogram = Histogram(
             f"adasplit_{thing}_seconds", text, ("pool", "unit", "class"),
-            buckets=SECONDS, registry=self._registry,
+            buckets=buckets, registry=self._registry,
         )  # fmt: skip
         return Children(histogram, *self._here)
+
+
+def _or_0(limit: Callable[[JobClass], int | None], job_class: JobClass) -> int:
+    return limit(job_class) or 0

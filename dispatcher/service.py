@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from common.connection import Connection, RedisUnavailable
 from common.duty import run_duty, run_once
 from common.lag import LagMeter
-from common.models import UNBOUNDED, Claim
+from common.models import Bounds, Claim
 from common.server import Server, admin_app
 from common.store import Store
 from common.views import Views
@@ -22,6 +22,7 @@ from dispatcher.claimer import Claimer
 from dispatcher.forwarder import Forwarder
 from dispatcher.health import UnitHealth
 from dispatcher.heartbeater import Heartbeater
+from dispatcher.limiter import Limiter
 from dispatcher.listener import Listener
 from dispatcher.metrics import Metrics
 from dispatcher.prober import Prober
@@ -91,14 +92,20 @@ class Service:
             self._metrics,
         )
         self._bounder = Bounder(views, settings, self._running)
+        self._limiter = Limiter(
+            self._running, self._metrics, settings, lambda: self._bounder.policy
+        )
+        self._metrics.observe_limits(self._limiter.limit, self._limiter.tpot_s)
         self._heartbeater = Heartbeater(
-            self._store, self._health, self._prober, self._bounder, settings
+            self._store, self._health, self._prober, self._bounder, self._limiter, settings
         )
         self._listener = Listener(self._store, unit, self._claimer, self._running)
         self._renewer = Renewer(self._store, views, unit, self._running)
         self._forwarder.claimed = self._claimed
-        self._forwarder.bounds = self._bounder.bounds
+        self._forwarder.bounds = self._bounds
         self._caller.first_byte = self._first_byte
+        self._caller.answered = self._limiter.answered
+        self._limiter.raised = self._claimer.wake
         self._forwarder.recover = self._recover
         self._health.changed = self._health_changed
         self._health.trusted = self._claimer.wake
@@ -141,6 +148,7 @@ class Service:
         return [
             ("heartbeat", self._heartbeater.step, self._settings.heartbeat_s),
             ("follow the policy", self._bounder.step, self._settings.heartbeat_s),
+            ("follow the engine", self._limiter.step, self._settings.slots_interval_s),
             ("reclaim", self._reclaimer.step, _RECLAIM_EVERY_S),
         ]
 
@@ -157,10 +165,15 @@ class Service:
     def _claimed(self, claim: Claim) -> None:
         self._bounder.claimed(claim)
         self._claimer.claimed(claim)
+        self._limiter.claimed()
+
+    def _bounds(self) -> Bounds:
+        return self._limiter.within(self._bounder.bounds())
 
     def _first_byte(self, running: RunningJob) -> None:
         self._bounder.first_byte(running)
-        if self._bounder.bounds() is not UNBOUNDED:
+        self._limiter.first_byte(running)
+        if self._bounder.bounds().by_prefill:
             # A prefill is over: what waited for that may now be taken, and nobody else says so.
             self._claimer.wake()
 

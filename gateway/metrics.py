@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.exposition import generate_latest
 
 from common.keys import CLASSES, JobClass
-from common.metrics import SECONDS, Children
+from common.metrics import SECONDS, TOKEN_SECONDS, Children
 from gateway.errors import ApiError
 from gateway.mailbox import Mailboxes
 from gateway.tokens import TokenCounter
@@ -17,7 +17,6 @@ _NO_CLASS = "none"
 """The class of a request that was refused before it had one."""
 
 _TOKENS = (64, 256, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
-_TOKEN_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
 
 
 class Metrics:
@@ -40,7 +39,7 @@ class Metrics:
         )
         self._ttft = self._histogram("ttft_seconds", "Until the first byte of a body.")
         self._tpot = self._histogram(
-            "tpot_seconds", "For each token after the first, in a stream.", buckets=_TOKEN_SECONDS
+            "tpot_seconds", "For each token after the first, in a stream.", buckets=TOKEN_SECONDS
         )
         self._e2e = self._histogram("e2e_seconds", "Until an answer was complete.")
         self._queue = self._histogram(

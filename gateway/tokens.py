@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from gateway.ratio import DecayedRatio
+from common.ratio import DecayedRatio
 from gateway.requests import Prompt
 
 _INLINE_CHARACTERS = 2000

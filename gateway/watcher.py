@@ -9,8 +9,8 @@ from common.duty import run_duty
 from common.keys import CLASSES, JobClass
 from common.models import PoolView, UnitView
 from common.policy import Policy
+from common.ratio import DecayedRatio
 from common.views import Views
-from gateway.ratio import DecayedRatio
 
 log = logging.getLogger(__name__)
 

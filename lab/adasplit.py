@@ -69,6 +69,8 @@ class AdaSplit:
         await self._store.lead(_SCALER, _FOR_EVER_S)
         for dispatcher in self._dispatchers.values():
             await dispatcher.claim()
+            if self._settings.slots == "online":
+                await dispatcher.look()
         self._agenda.after(0.0, self._decide)
 
     async def submit(self, asking: Asking) -> None:

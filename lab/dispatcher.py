@@ -1,13 +1,15 @@
 """A dispatcher on virtual time: the same calls of the store, when the real one would make them."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-from common.keys import JobClass
+from common.keys import CLASSES, JobClass
 from common.models import Claim, ClaimedJob, Finish, Outcome, Part, Relay
 from common.policy import Policy
 from common.prefill import Prefill
 from common.store import Store
 from dispatcher.bounds import UnitState, bounds
+from dispatcher.online import Look, OnlineLimits, Stream
 from lab.agenda import Agenda, Appointment
 from lab.asking import Asking
 from lab.unit import VirtualUnit
@@ -47,6 +49,7 @@ class VirtualDispatcher:
         self._role: JobClass = "short"
         self._role_since_s = float("-inf")
         self._held: dict[str, tuple[Asking, float]] = {}
+        self._online = OnlineLimits(policy)
 
     async def claim(self) -> None:
         """As the claimer: take what there is, and ask again when the claim says so."""
@@ -67,7 +70,7 @@ class VirtualDispatcher:
             relays=relays,
             finishes=finishes,
             claim=claim,
-            bounds=bounds(self._state(), self._policy),
+            bounds=self._online.within(bounds(self._state(), self._policy), self._policy),
             policy=self._policy,
         )
         if turn.claim:
@@ -89,15 +92,42 @@ class VirtualDispatcher:
             role_age_s=now_s - self._role_since_s,
         )
 
+    async def look(self) -> None:
+        """As the limiter: every so often, and a claim when more may be held."""
+        before = [self._online.limit(name, self._policy) for name in CLASSES]
+        self._online.look(self._seen(), self._policy)
+        now = [self._online.limit(name, self._policy) for name in CLASSES]
+        if any((new or 0) > (old or 0) for old, new in zip(before, now, strict=True)):
+            await self._turn(claim=True)
+        self._agenda.after(self._policy.slots_interval_s, self.look)
+
+    def _seen(self) -> Look:
+        askings = [asking for asking, _ in self._held.values()]
+        return Look(
+            self._agenda.now_s,
+            tuple(
+                Stream(asking.job, asking.job_class, asking.prompt.generated_tokens)
+                for asking in askings
+                if asking.prompt.generated_tokens
+            ),
+            self._count(askings),
+            self._count(asking for asking in askings if not asking.prompt.generated_tokens),
+        )
+
     def _claimed(self, claim: Claim) -> None:
         if claim.role != self._role:
             self._role, self._role_since_s = claim.role, self._agenda.now_s
         for job in claim.jobs:
             self._start(job)
+        self._online.claimed(self._count(asking for asking, _ in self._held.values()), self._policy)
         if self._timer:
             self._timer.cancel()
         wait_s = self._poll_s if claim.wait_s is None else min(self._poll_s, claim.wait_s)
         self._timer = self._agenda.after(wait_s, self.claim)
+
+    def _count(self, askings: Iterable[Asking]) -> dict[JobClass, int]:
+        counted = Counter(asking.job_class for asking in askings)
+        return {name: counted[name] for name in CLASSES}
 
     def _start(self, job: ClaimedJob) -> None:
         asking = self._asked[job.id]
@@ -115,6 +145,8 @@ class VirtualDispatcher:
                 heads.append(Part(asking.job, asking.attempt, "head", b"{}"))
             if prompt.state is State.FINISHED:
                 asking.answered()
+                if asking.row.tpot_s is not None:
+                    self._online.ended(asking.job_class, asking.row.tpot_s)
                 del self._held[asking.job]
                 finishes.append(_finish(asking))
         if heads or finishes:

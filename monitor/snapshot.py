@@ -22,6 +22,8 @@ class PoolSide:
     active_long: int | None = None
     limit_short: int | None = None
     limit_long: int | None = None
+    online_short: int | None = None
+    online_long: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ def read_pool(state: Mapping[str, Any]) -> Pool:
 
 def _pool_side(unit: Mapping[str, Any]) -> PoolSide:
     active, limits = unit.get("active") or {}, unit.get("limits") or {}
+    online = unit.get("online_limits") or {}
     return PoolSide(
         role=unit.get("role"),
         alive=unit.get("alive"),
@@ -143,4 +146,6 @@ def _pool_side(unit: Mapping[str, Any]) -> PoolSide:
         active_long=active.get("long"),
         limit_short=limits.get("short"),
         limit_long=limits.get("long"),
+        online_short=online.get("short"),
+        online_long=online.get("long"),
     )

@@ -73,8 +73,9 @@ def _first_cells(unit: UnitSample) -> list[Text]:
 
 def _figures(unit: UnitSample) -> list[str]:
     pool, said, did = unit.pool, unit.unit, unit.activity
+    short = _held(pool.active_short, pool.online_short)
     return [
-        f"{count(pool.active_short)}+{count(pool.active_long)}",
+        f"{short}+{_held(pool.active_long, pool.online_long)}",
         count(said.running),
         count(said.waiting),
         percent(said.kv_cache_usage),
@@ -84,6 +85,11 @@ def _figures(unit: UnitSample) -> list[str]:
         seconds(did.ttft_p99_s),
         seconds(did.tpot_p50_s),
     ]
+
+
+def _held(jobs: float | None, online_limit: int | None) -> str:
+    """With the limit that the unit found, where it looks for one."""
+    return count(jobs) if online_limit is None else f"{count(jobs)}/{online_limit}"
 
 
 def _more(unit: UnitSample) -> list[str]:

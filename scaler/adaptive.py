@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from common.models import PoolView, UnitView
 from common.policy import Policy
-from common.state import limit_of
+from common.state import held_at_most
 from scaler.demand import Demand
 from scaler.qhap import Flip, repair
 
@@ -108,8 +108,8 @@ def _long_needs(seen: Snapshot, long: Sequence[UnitView], policy: Policy) -> boo
 def _can_begin(seen: Snapshot, unit: UnitView, policy: Policy) -> bool:
     if seen.of(unit).long_prefills >= policy.adaptive_long_prefills:
         return False
-    limit_short = limit_of(unit, seen.view, policy, "short")
-    limit_long = limit_of(unit, seen.view, policy, "long")
+    limit_short = held_at_most(unit, seen.view, policy, "short")
+    limit_long = held_at_most(unit, seen.view, policy, "long")
     return unit.short * limit_long + (unit.long + 1) * limit_short <= limit_short * limit_long
 
 

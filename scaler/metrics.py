@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from common.keys import CLASSES
 from common.models import PoolView, UnitView
 from common.policy import Policy
-from common.state import limit_of
+from common.state import held_at_most, limit_of
 
 FLIPS = Counter("adasplit_flips_total", "Units that changed their role.", ["pool", "to"])
 REFUSED = Counter("adasplit_flips_refused_total", "Flips that a guard refused.", ["pool", "reason"])
@@ -104,8 +104,10 @@ def _put_unit(page: _Page, unit: UnitView, view: PoolView, policy: Policy) -> No
         page.put("unit_in_flight_jobs", held[name], unit.name, name)
         page.put("unit_limit_jobs", limits[name], unit.name, name)
     page.put("unit_load_ratio", load, unit.name)
+    most = {name: held_at_most(unit, view, policy, name) for name in CLASSES}
+    left = 1 - sum(held[name] / most[name] for name in CLASSES)
     # A hair for the rounding of the shares.
-    free = max(0, int((1 - load) * limits[unit.role] + 1e-6))
+    free = max(0, int(left * most[unit.role] + 1e-6))
     page.put("unit_slots_jobs", free if unit.alive and not unit.draining else 0, unit.name)
 
 

@@ -8,13 +8,13 @@
 -- alone. Slots are a weighted semaphore: with limits S and L a short job weighs L, a long one S, and the
 -- unit holds S * L. Of a burst a unit takes only what keeps it level with the other units that are waiting,
 -- and wakes the next of them. A job past its deadline, or whose gateway is gone, is ended here and never
--- handed out. policy holds live overrides of the settings of the same names; limit_short and limit_long are
--- empty when limit counts for them. most bounds what this claim takes; short_tokens (jobs are taken until their
--- prompts have so many) and long_jobs do so by class; oldest_every: one claim in so many begins with the oldest
--- job of its class while that has starved. Empty, none of them counts.
+-- handed out. policy holds live overrides of the settings of the same names; limit_short and limit_long are empty
+-- when limit counts for them; online_… are lower limits that the unit found. most bounds what this claim takes;
+-- short_tokens (jobs are taken until their prompts have so many) and long_jobs do so by class; oldest_every: one
+-- claim in so many begins with the oldest job of its class while that has starved. Empty, none of them counts.
 --
 -- KEYS:    queue_short queue_long requeued_short requeued_long waiting_short waiting_long due_short due_long spent_short spent_long virtual_short virtual_long role active leases idle_since hungry_short hungry_long woken_short woken_long units unit gateways pulse bytes policy events job_prefix lane_prefix reply_prefix wake_prefix open_prefix
--- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept most limit limit_short limit_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s short_tokens long_jobs oldest_every
+-- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept most limit limit_short limit_long online_short online_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s short_tokens long_jobs oldest_every
 -- RETURNS: OK role wait_ms job ... | DRAINING | NOGROUP | UNORDERED
 --          job is: id class attempt why submitted_ms now_ms deadline_ms gateway route stream body
 --          queued_ms traceparent tokens; queued_ms is when it was submitted or last requeued
@@ -24,8 +24,8 @@ local queue_short, queue_long, requeued_short, requeued_long, waiting_short, wai
   hungry_long, woken_short, woken_long, units, unit, gateways, pulse, bytes, policy, events, job_prefix,
   lane_prefix, reply_prefix, wake_prefix, open_prefix = unpack(KEYS)
 local unit_name, now_ms, alive_ms, lease_ms, ttl_ms, events_kept, most, limit, limit_short, limit_long,
-  rasp_steal, rasp_steal_cooldown_s, rasp_long_takes_short, starvation_bound_s, short_tokens, long_jobs,
-  oldest_every = unpack(ARGV)
+  online_short, online_long, rasp_steal, rasp_steal_cooldown_s, rasp_long_takes_short, starvation_bound_s,
+  short_tokens, long_jobs, oldest_every = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -69,6 +69,8 @@ local function on(override, setting)
 end
 local both = limit_of(live[1], limit)
 local limits = { short = limit_of(live[2], limit_short) or both, long = limit_of(live[3], limit_long) or both }
+local function found(limit, online) return math.min(limit, tonumber(online) or math.huge) end
+local slots = { short = found(limits.short, online_short), long = found(limits.long, online_long) }
 local may_steal = on(live[4], rasp_steal)
 local cooldown_ms = seconds_of(live[5], rasp_steal_cooldown_s) * 1000
 local may_borrow = on(live[6], rasp_long_takes_short)
@@ -143,11 +145,11 @@ end
 
 local jobs = {}
 local more = { short = tonumber(short_tokens) or math.huge, long = tonumber(long_jobs) or math.huge }
+-- By their ceilings, not by what each found, units are kept level: no unit is to get all that there is.
 local function load() return held.short / limits.short + held.long / limits.long end
 local function room(class)
-  local weight = { short = limits.long, long = limits.short }
-  local used = held.short * weight.short + held.long * weight.long
-  local free = more[class] > 0 and math.max(0, math.floor((limits.short * limits.long - used) / weight[class])) or 0
+  local left = slots[class] * (1 - held.short / slots.short - held.long / slots.long)
+  local free = more[class] > 0 and math.max(0, math.floor(left + 1e-6)) or 0 -- a hair for the rounding of shares
   return most == '' and free or math.min(free, most - #jobs)
 end
 
@@ -294,9 +296,7 @@ local function take(class, n, why)
     local owner = not (id or first) and redis.call('ZRANGE', due[class], 0, 0)[1] or nil
     local place = not id and first or owner and redis.call('ZRANGE', lane_prefix .. class .. ':' .. owner, 0, 0)[1]
     first = id and first
-    if not (id or place) then
-      break
-    end
+    if not (id or place) then break end
     if id and take_requeued(class, id, why) or place and take_place(class, place, owner, why) then
       taken = taken + 1
     end
@@ -335,9 +335,7 @@ local function share(class, n)
 end
 
 local wait_ms = -1
-local function wait(ms)
-  wait_ms = (wait_ms < 0 or ms < wait_ms) and math.max(0, math.ceil(ms)) or wait_ms
-end
+local function wait(ms) wait_ms = (wait_ms < 0 or ms < wait_ms) and math.max(0, math.ceil(ms)) or wait_ms end
 
 local idle = tonumber(redis.call('GET', idle_since) or now)
 -- Bounded, a Short unit with work leaves starved long jobs to Long ones, unless it is alone.

@@ -8,14 +8,15 @@
 -- is told to claim.
 --
 -- KEYS:    queue job active leases idle_since bytes reply events role unit hungry_short hungry_long woken_short woken_long waiting_short waiting_long requeued_short requeued_long policy open_prefix
--- ARGV:    job_id attempt unit_name class now_ms ttl_ms events_kept outcome status reason prompt_tokens completion_tokens rest limit limit_short limit_long [kind part]...
+-- ARGV:    job_id attempt unit_name class now_ms ttl_ms events_kept outcome status reason prompt_tokens completion_tokens rest limit limit_short limit_long online_short online_long [kind part]...
 -- RETURNS: OK next | GONE next | SUPERSEDED next
 --          next is: CLAIM or, with nothing to claim, REST
 local queue, job, active, leases, idle_since, bytes, reply, events, role, unit, hungry_short, hungry_long,
   woken_short, woken_long, waiting_short, waiting_long, requeued_short, requeued_long, policy, open_prefix =
   unpack(KEYS)
 local job_id, attempt, unit_name, class, now_ms, ttl_ms, events_kept, outcome, status, reason,
-  prompt_tokens, completion_tokens, rest, limit, limit_short, limit_long = unpack(ARGV)
+  prompt_tokens, completion_tokens, rest, limit, limit_short, limit_long, online_short, online_long =
+  unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -55,7 +56,7 @@ redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event',
   'attempt', attempt, 'outcome', outcome, 'at_ms', now)
 
 local batch = { reply, 'NOMKSTREAM', '*' }
-for i = 17, #ARGV, 2 do
+for i = 19, #ARGV, 2 do
   batch[#batch + 1] = job_id .. ':' .. attempt .. ':' .. ARGV[i]
   batch[#batch + 1] = ARGV[i + 1]
 end
@@ -77,11 +78,13 @@ local function next_step()
   end
   local both = limit_of(live[1], limit)
   local limits = { short = limit_of(live[2], limit_short) or both, long = limit_of(live[3], limit_long) or both }
+  local function found(limit, online) return math.min(limit, tonumber(online) or math.huge) end
+  local slots = { short = found(limits.short, online_short), long = found(limits.long, online_long) }
   local counts = redis.call('HMGET', active, 'short', 'long')
   local held = { short = tonumber(counts[1] or 0), long = tonumber(counts[2] or 0) }
   local has = redis.call('GET', role) or 'short'
-  local weight = has == 'short' and limits.long or limits.short
-  local room = limits.short * limits.long - held.short * limits.long - held.long * limits.short >= weight
+  local weight = has == 'short' and slots.long or slots.short
+  local room = slots.short * slots.long - held.short * slots.long - held.long * slots.short >= weight
   local woken = redis.call('ZSCORE', woken_short, unit_name) or redis.call('ZSCORE', woken_long, unit_name)
   if not room or woken or redis.call('HGET', unit, 'draining') == '1' then
     return 'REST'

@@ -3,12 +3,14 @@
 --
 -- Called on every heartbeat. It is idempotent: after Redis lost its memory, the next call makes the
 -- unit, its role and the groups anew. A group starts at 0, so that it sees what came before it.
+-- An online limit that has fallen since the last heartbeat is an event.
 --
--- KEYS:    queue_short queue_long role active leases idle_since units unit pulse
--- ARGV:    unit_name now_ms alive_ms [field value]...
+-- KEYS:    queue_short queue_long role active leases idle_since units unit pulse events
+-- ARGV:    unit_name now_ms alive_ms events_kept [field value]...
 -- RETURNS: OK role groups_made
-local queue_short, queue_long, role, active, leases, idle_since, units, unit, pulse = unpack(KEYS)
-local unit_name, now_ms, alive_ms = unpack(ARGV)
+local queue_short, queue_long, role, active, leases, idle_since, units, unit, pulse, events =
+  unpack(KEYS)
+local unit_name, now_ms, alive_ms, events_kept = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -34,7 +36,13 @@ for _, queue in ipairs({ queue_short, queue_long }) do
 end
 redis.call('SET', role, 'short', 'NX')
 redis.call('ZADD', units, now, unit_name)
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
+  local class = string.match(ARGV[i], '^online_(%a+)$')
+  local before = class and redis.call('HGET', unit, ARGV[i])
+  if before and tonumber(ARGV[i + 1]) and tonumber(ARGV[i + 1]) < (tonumber(before) or 0) then
+    redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event', 'lowered', 'unit', unit_name,
+      'class', class, 'from', before, 'to', ARGV[i + 1], 'at_ms', now)
+  end
   redis.call('HSET', unit, ARGV[i], ARGV[i + 1])
 end
 redis.call('HSETNX', unit, 'started_ms', now)

@@ -56,7 +56,9 @@ def registered(registry: CollectorRegistry) -> list[Metric]:
 
 def in_the_code() -> list[Metric]:
     dispatcher = CollectorRegistry()
-    DispatcherMetrics("p", "u", dispatcher).observe(RunningJobs(), UnitHealth(1.0))
+    metrics = DispatcherMetrics("p", "u", dispatcher)
+    metrics.observe(RunningJobs(), UnitHealth(1.0))
+    metrics.observe_limits(lambda _: None, lambda _: 0.0)
     views: Any = None
     watcher = Watcher(views, Policy(), 1.0, 5.0)
     gateway = GatewayMetrics("p", Mailboxes(1024), watcher, TokenCounter(4.0))

@@ -122,3 +122,14 @@ def test_a_limit_of_the_class_comes_first_and_of_each_the_live_override() -> Non
     assert limits({}) == (64, 6)
     assert limits(general) == (64, 4)
     assert limits(of_class) == (5, 3)
+
+
+def test_a_limit_that_was_found_online_stands_before_its_ceiling() -> None:
+    unit = replace(UNITS[0], short=12, limit_short=64, online_short=21)
+    view = replace(VIEW, units=(unit,))
+    again = view_of(state_of("default", view, Policy()))
+    for one in (view, again):
+        console = Console(width=80, force_terminal=False)
+        with console.capture() as capture:
+            console.print(page(one, Policy(), "title"))
+        assert "12/21 of 64" in capture.get()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bench.result import Run
 from cli.__main__ import _app
 from tests.lab.conftest import CHATS, DOCUMENTS, played
 
@@ -69,3 +70,27 @@ def play_to(folder: Path, *options: str) -> bytes:
     assert done.exit_code == 0, done.output
     (result,) = folder.glob("*.json")
     return result.read_bytes()
+
+
+async def test_online_limits_keep_the_tokens_of_chats_in_time_under_a_crowd() -> None:
+    crowd = "poisson,name=crowd,rate=8,prompt=lognormal(2000,0.3),output=lognormal(120,0.5)"
+    slow, online = [
+        await played("adasplit", crowd, units=2, duration_s=60, slots=slots)
+        for slots in ("fixed", "online")
+    ]
+    assert tpot_p99_s(slow) > 0.15
+    assert tpot_p99_s(online) < 0.1
+    # Waiting goes to the queue, not to the units: most of the throughput stays.
+    assert online.result()["span_s"] < 1.5 * slow.result()["span_s"]
+
+
+async def test_online_limits_cost_nothing_while_there_is_room() -> None:
+    fixed, online = [
+        (await played(slots=slots)).result()["classes"]["short"] for slots in ("fixed", "online")
+    ]
+    assert online["ttft_s"]["p99"] <= 1.05 * fixed["ttft_s"]["p99"]
+    assert online["goodput"]["share"] == 1
+
+
+def tpot_p99_s(run: Run) -> float:
+    return float(run.result()["classes"]["short"]["tpot_s"]["p99"])

@@ -190,6 +190,27 @@ MUTANTS = {
         "priority * priority_step_ms",
         "test_claim_bounds",
     ),
+    "a unit that holds more than it found": Mutant(
+        "claim",
+        "short = found(limits.short, online_short)",
+        "short = limits.short",
+        "test_online",
+    ),
+    "units that are level by what they found": Mutant(
+        "claim",
+        "return held.short / limits.short",
+        "return held.short / slots.short",
+        "test_online",
+    ),
+    "a unit that is woken above what it found": Mutant(
+        "finish",
+        "short = found(limits.short, online_short)",
+        "short = limits.short",
+        "test_online",
+    ),
+    "a limit that rises as an event": Mutant(
+        "register", "< (tonumber(before) or 0)", "~= (tonumber(before) or 0)", "test_online"
+    ),
     "a prefill that ended before this attempt": Mutant(
         "survey", "tonumber(first_byte_ms) >= tonumber(claimed_ms)", "true", "test_survey"
     ),

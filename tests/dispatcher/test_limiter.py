@@ -1,0 +1,96 @@
+"""Online limits of a running dispatcher: streams that are fast raise them, slow ones lower them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from tests.dispatcher.conftest import Gateway, Pool, until
+from tests.dispatcher.scripted import Call, event, when_released
+
+ONLINE = {
+    "slots": "online",
+    "slots_interval_s": 0.1,
+    "worker_concurrency_limit_short": 64,
+    "claim_poll_s": 600.0,
+}
+
+
+def streaming(every_s: float) -> Callable[[Call], Awaitable[web.StreamResponse]]:
+    """A unit that writes a token of each answer so often, and never ends."""
+
+    async def answer(call: Call) -> web.StreamResponse:
+        response = await call.stream(event("x" * 190))
+        while True:
+            await asyncio.sleep(every_s)  # the pace of a unit
+            await response.write(event("x" * 190))
+
+    return answer
+
+
+async def test_a_unit_whose_streams_are_fast_holds_more_and_more(
+    pool: Pool, gateway: Gateway
+) -> None:
+    unit = await pool.unit(streaming(0.05))
+    # So far below the objective that a slow machine does not reach it.
+    dispatcher = await pool.dispatcher(unit, **ONLINE, slots_tpot_short_s=30.0)
+    await gateway.submit_many(24)
+    await until(lambda: unit.in_flight >= 8)
+    await until(lambda: unit.in_flight == 24)
+    assert dispatcher.metric("adasplit_online_limit_changes_total", to="up") >= 2
+    assert dispatcher.metric("adasplit_online_limit_jobs", **{"class": "short"}) >= 24
+    assert dispatcher.metric("adasplit_online_limit_jobs", **{"class": "long"}) == 0
+
+
+async def test_a_unit_whose_streams_are_slow_holds_fewer_and_everybody_sees_it(
+    pool: Pool, gateway: Gateway
+) -> None:
+    unit = await pool.unit(streaming(0.05))
+    await pool.dispatcher(unit, **ONLINE, slots_tpot_short_s=0.001)
+    await gateway.submit_many(12)
+    await until(lambda: unit.in_flight == 8)
+
+    async def lowered() -> bool:
+        (view,) = (await pool.views.pool()).units
+        return view.online_short == 5
+
+    # No more than a third at once: the next step waits until the unit has come down to it.
+    await until(lowered)
+    assert "lowered" in {event["event"] for event in await pool.views.events()}
+    assert unit.most_in_flight == 8
+
+
+async def test_answers_in_one_piece_are_not_held_back(pool: Pool, gateway: Gateway) -> None:
+    unit = await pool.unit(when_released)
+    await pool.dispatcher(unit, **ONLINE, slots_tpot_short_s=0.001)
+    jobs = await gateway.submit_many(30, stream=False)
+    await until(lambda: unit.in_flight == 30)
+    unit.release(*jobs)
+    for job in jobs:
+        await gateway.received(job)
+
+
+async def test_an_override_turns_online_limits_on_and_off(pool: Pool, gateway: Gateway) -> None:
+    unit = await pool.unit(streaming(0.05))
+    await pool.dispatcher(unit, **ONLINE | {"slots": "fixed"})
+    overrides = pool.store.keys.policy
+
+    async def found() -> int:
+        (view,) = (await pool.views.pool()).units
+        return view.online_short
+
+    assert await found() == 0
+    await pool.connection.command("HSET", overrides, "slots", "online")
+
+    async def on() -> bool:
+        return await found() == 8
+
+    await until(on)
+    await pool.connection.command("HDEL", overrides, "slots")
+
+    async def off() -> bool:
+        return await found() == 0
+
+    await until(off)
+    await gateway.submit_many(20)
+    await until(lambda: unit.in_flight == 20)
