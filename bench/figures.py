@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bench.estimates import start_estimates
 from bench.objectives import Objectives, goodput
 from bench.rows import Row, classes_of
 from bench.stats import spread
@@ -75,6 +76,7 @@ def _figures(rows: Sequence[Row], span_s: float, objectives: Objectives) -> dict
         "e2e_s": spread(row.e2e_s for row in ok),
         "e2e_from_sent_s": spread(_since_sent(row, row.end_s) for row in ok),
         "queue_s": spread(row.queue_s for row in ok),
+        "start_estimates": start_estimates(rows),
         "requests_per_s": len(ok) / span_s if span_s else None,
         "output_tokens_per_s": sum(row.output_tokens or 0 for row in ok) / span_s
         if span_s

@@ -63,6 +63,8 @@ def summary_table(classes: Mapping[str, Any]) -> Table:
             table.add_row(f"{label} {rank}", *cells)
     for label, key, digits in (("req/s", "requests_per_s", 2), ("tok/s", "output_tokens_per_s", 0)):
         table.add_row(label, *(number(figures[key], digits) for figures in classes.values()))
+    if any(figures.get("start_estimates") for figures in classes.values()):
+        _add_estimates(table, classes)
     if any(figures["goodput"] for figures in classes.values()):
         _add_goodput(table, classes)
     return table
@@ -71,6 +73,13 @@ def summary_table(classes: Mapping[str, Any]) -> Table:
 def number(value: float | None, digits: int) -> str:
     """A figure, or a dash for one that was not seen."""
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _add_estimates(table: Table, classes: Mapping[str, Any]) -> None:
+    told = [figures.get("start_estimates") or {} for figures in classes.values()]
+    table.add_row("estimates of start", *(str(one.get("n", "-")) for one in told))
+    table.add_row("within 20 %", *(number(one.get("share"), 3) for one in told))
+    table.add_row("or 0.25 s", *(number(one.get("share_with_near"), 3) for one in told))
 
 
 def _add_goodput(table: Table, classes: Mapping[str, Any]) -> None:

@@ -261,11 +261,41 @@ class UnitView:
 
 @dataclass(frozen=True)
 class QueueView:
-    """A class's queue. `taken` counts entries that ever left it; its growth is the drain."""
+    """A class's queue. `taken` counts entries that ever left it; its growth is the drain.
+
+    `virtual`: its virtual time; None while nobody waits.
+    """
 
     depth: int
     oldest_s: float | None
     taken: int
+    virtual: float | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a waiting job stands in its class at one moment, by Redis's clock.
+
+    `position`: jobs before it as things stand, of which `lane` are its owner's. `distance`: how far
+    virtual time has to go until its turn, `step` of which each job of its owner takes; None when
+    it was given back, or was submitted by an older version. `until_s`: who comes later counts as
+    before it if that is more than what the newcomer counts as late. `older`: jobs of the class that
+    have waited longer, whatever the order. `share`: its owner's of all that wait.
+    """
+
+    now_ms: int
+    submitted_ms: int
+    position: int
+    lane: int = 0
+    distance: float | None = None
+    step: float = 0.0
+    until_s: float = 0.0
+    older: int = 0
+    share: float = 1.0
+
+    @property
+    def age_s(self) -> float:
+        return (self.now_ms - self.submitted_ms) / 1000
 
 
 @dataclass(frozen=True)

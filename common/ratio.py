@@ -9,7 +9,7 @@ class DecayedRatio:
     """
 
     def __init__(self, fade: float, above: float = 0.0, below: float = 0.0) -> None:
-        self._keep = 1.0 - fade
+        self.fade = fade
         self._above = above
         self._below = below
 
@@ -19,5 +19,6 @@ class DecayedRatio:
         return self._above / self._below if self._below > 0 else None
 
     def add(self, above: float, below: float) -> None:
-        self._above = self._above * self._keep + above
-        self._below = self._below * self._keep + below
+        keep = 1.0 - self.fade
+        self._above = self._above * keep + above
+        self._below = self._below * keep + below

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from common.calls import Calls
 from common.connection import Connection
-from common.keys import CLASSES, COST, GROUP, JobClass, Keys, place_of
+from common.keys import CLASSES, GROUP, JobClass, Keys
 from common.models import Lease, PoolView, Prefilling, QueueView, Survey, UnitView
 from common.settings import Settings
 
@@ -17,7 +17,6 @@ _KNOWN_UNIT_FIELDS = {
     *("online_short", "online_long"),
     *("relay_run", "relay_number", "starved_claims", "pace"),
 }
-_OWNERS_READ = 200
 _PAGE = 500
 
 
@@ -97,12 +96,13 @@ class Views:
         """A class's queue; `oldest_s` is how long its oldest job has waited at now_ms."""
         key = self.keys.queue(job_class)
         requeued, waiting = self.keys.requeued(job_class), self.keys.waiting(job_class)
-        exists, length, again, first = await self._connection.commands(
+        exists, length, again, first, virtual = await self._connection.commands(
             [
                 ["EXISTS", key],
                 ["XLEN", key],
                 ["ZRANGE", requeued, 0, 0, "WITHSCORES"],
                 ["ZRANGE", waiting, 0, 0, "WITHSCORES"],
+                ["GET", self.keys.virtual(job_class)],
             ]
         )
         if not exists:
@@ -118,6 +118,7 @@ class Views:
             oldest_s=max(0.0, (now_ms - min(oldest_ms)) / 1000) if oldest_ms else None,
             # The group's own count (entries-read) is not known while an entry is missing.
             taken=max(0, added - (length - pending)),
+            virtual=float(virtual) if virtual else None,
         )
 
     async def job(self, job: str) -> dict[str, str]:
@@ -131,42 +132,6 @@ class Views:
             [["HGET", self.keys.job(job), "state"] for job in jobs]
         )
         return [None if state is None else state.decode() for state in replies]
-
-    async def position(self, job_class: JobClass, fields: Mapping[str, str]) -> int | None:
-        """How many jobs of its class come before a waiting one, as things stand.
-
-        None when it has no turn. `fields` are the job's own. Of other owners it counts those whose
-        turn comes first, as if all weights were equal.
-        """
-        place = place_of(fields.get("entry", ""), fields.get("priority", "0"))
-        owner = fields.get("owner", "")
-        lane = self.keys.lane(f"{job_class}:{owner}")
-        returned, ahead, turns = await self._connection.commands(
-            [
-                ["ZCARD", self.keys.requeued(job_class)],
-                ["ZRANK", lane, place],
-                ["ZRANGE", self.keys.due(job_class), 0, _OWNERS_READ - 1, "WITHSCORES"],
-            ]
-        )
-        order = {name.decode(): float(turn) for name, turn in _pairs(turns)}
-        if ahead is None or owner not in order:
-            return None
-        mine = order.pop(owner) + ahead * COST
-        others = {name: turn for name, turn in order.items() if turn <= mine}
-        sizes = await self._connection.commands(
-            [["ZCARD", self.keys.lane(f"{job_class}:{name}")] for name in others]
-        )
-        before = [
-            min(size, int((mine - turn) // COST) + 1)
-            for turn, size in zip(others.values(), sizes, strict=True)
-        ]
-        position: int = returned + ahead + sum(before)
-        return position
-
-    async def requeued_before(self, job_class: JobClass, job: str) -> int | None:
-        """How many requeued jobs of its class come before this requeued one."""
-        rank = await self._connection.command("ZRANK", self.keys.requeued(job_class), job)
-        return None if rank is None else int(rank)
 
     async def events(
         self, since: str = "-", upto: str = "+", count: int = 1000

@@ -9,6 +9,7 @@ from starlette.types import Receive, Send
 from common.models import Budget, Outcome
 from gateway.admission import Admitted
 from gateway.canceller import Canceller
+from gateway.checker import Checker
 from gateway.errors import (
     ApiError,
     cancelled,
@@ -18,7 +19,6 @@ from gateway.errors import (
     stopping,
     unit_failed,
 )
-from gateway.estimator import Estimate, Estimator
 from gateway.limits import headers_of
 from gateway.mailbox import End, Head, Mailbox, Mailboxes, Shut
 from gateway.metrics import Metrics
@@ -40,7 +40,7 @@ class Answers:
     canceller: Canceller
     counter: TokenCounter
     metrics: Metrics
-    estimator: Estimator
+    checker: Checker
 
     async def give(
         self, admitted: Admitted, receive: Receive, send: Send, started_s: float
@@ -79,7 +79,6 @@ class Answer:
         self._ttft_s = 0.0
         self._last_bytes = b""
         self._budget: Budget | None = None
-        self._estimate: Estimate | None = None
 
     async def run(self) -> None:
         try:
@@ -110,7 +109,6 @@ class Answer:
             self.abandoned = ""
             raise
         self._box.submitted = True
-        self._estimate = self._shared.estimator.of_new(self._job.job_class)
 
     async def _relay(self) -> None:
         box = self._box
@@ -132,6 +130,7 @@ class Answer:
     async def _start(self, head: Head) -> None:
         content_type = head.content_type.encode("latin-1", "replace")
         headers = [(b"content-type", content_type), *self._headers(head)]
+        headers += self._shared.checker.started(self._job.id, self._job.job_class, head)
         if self._box.end:
             headers.append((b"content-length", str(self._box.unsent_bytes).encode()))
         elif head.is_stream:
@@ -169,16 +168,9 @@ class Answer:
             queue_ms = self._box.head.queue_ms if self._box.head else 0
             self._ttft_s = time.monotonic() - self._started_s
             self._shared.metrics.first_byte(self._job.job_class, self._ttft_s, queue_ms)
-            self._check_estimate(queue_ms / 1000)
         if body:
             self._last_bytes = body[-2:]
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
-
-    def _check_estimate(self, waited_s: float) -> None:
-        if self._estimate is not None:
-            job_class = self._job.job_class
-            result = self._shared.estimator.started(job_class, self._estimate, waited_s)
-            self._shared.metrics.estimated(job_class, result)
 
     async def _out_of_time(self) -> None:
         if self._box.shut_because:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from common.keys import JobClass
+from common.standing import Standings
 from common.store import Store
 from common.views import Views
 from gateway.errors import job_not_found
@@ -22,22 +23,24 @@ _ANSWERS = {"OK": "cancelled", "ASKED": "cancelling", "FINISHED": "finished"}
 class Jobs:
     """Read from Redis at each call. All raise ApiError 404 and RedisUnavailable."""
 
-    def __init__(self, store: Store, views: Views, estimator: Estimator) -> None:
+    def __init__(
+        self, store: Store, views: Views, standings: Standings, estimator: Estimator
+    ) -> None:
         self._store = store
         self._views = views
+        self._standings = standings
         self._estimator = estimator
 
     async def tell(self, job: str, owner: str) -> dict[str, Any]:
         fields = await self._fields(job, owner)
-        position = await self._position(job, fields)
-        job_class = _class(fields)
-        estimate = None if position is None else self._estimator.behind(job_class, position)
+        standing = await self._standings.by_fields(job, fields)
+        estimate = standing and self._estimator.of(_class(fields), standing)
         return {
             "id": job,
             "object": "job",
             **{name: fields.get(name) for name in _SHOWN},
-            "position": position,
-            "estimated_start_s": None if estimate is None else round(estimate.told_s, 3),
+            "position": standing and standing.position,
+            "estimated_start_s": estimate and round(estimate.told_s, 3),
             "attempts": int(fields.get("attempt", 0)),
             "tokens": int(fields.get("tokens", 0)),
             "status": int(fields["status"]) if "status" in fields else None,
@@ -63,14 +66,6 @@ class Jobs:
         if not fields.get("state") or fields.get("owner", "") != owner:
             raise job_not_found(job)
         return fields
-
-    async def _position(self, job: str, fields: Mapping[str, str]) -> int | None:
-        """How many jobs of its class are before it; None when it does not wait."""
-        if fields["state"] != "queued":
-            return None
-        if fields.get("attempt") != "0":
-            return await self._views.requeued_before(_class(fields), job)
-        return await self._views.position(_class(fields), fields)
 
 
 def _class(fields: Mapping[str, str]) -> JobClass:

@@ -47,7 +47,7 @@ class Metrics:
         )
         self._estimates = self._counter(
             "start_estimates_total",
-            "Estimates of start, by whether they came within 20 % of the real wait.",
+            "Estimates of start, by how they came true.",
             "class",
             "kind",
         )
@@ -70,7 +70,7 @@ class Metrics:
         self._queue[job_class].observe(queue_ms / 1000)
 
     def estimated(self, job_class: JobClass, result: str) -> None:
-        """A start that had been estimated at submit: close, early or late."""
+        """A start that had been estimated: close, near, early or late."""
         self._estimates[job_class, result].inc()
 
     def completed(self, job_class: JobClass, e2e_s: float) -> None:
@@ -106,7 +106,7 @@ class Metrics:
         for name in CLASSES:
             depth[name].set_function(partial(watcher.depth, name))
             oldest[name].set_function(partial(watcher.oldest_s, name))
-            drain[name].set_function(partial(watcher.per_second, name))
+            drain[name].set_function(partial(_starts, watcher, name))
 
     def _show(self, thing: str, says: str, value: Callable[[], float]) -> None:
         self._gauge(thing, says)[()].set_function(value)
@@ -129,3 +129,7 @@ class Metrics:
             registry=self.registry, buckets=buckets,
         )  # fmt: skip
         return Children(histogram, self._pool)
+
+
+def _starts(watcher: Watcher, job_class: JobClass) -> float:
+    return watcher.drain(job_class).starts

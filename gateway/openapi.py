@@ -34,6 +34,8 @@ _ANSWER_HEADERS = {
     "x-adasplit-unit": "The unit that answered.",
     "x-adasplit-queue-ms": "How long the job waited for its unit.",
     "x-adasplit-attempt": "Which try this was.",
+    "x-adasplit-estimate-ms": "How long it was told to wait still, if it was estimated.",
+    "x-adasplit-estimated-after-ms": "How long it had waited when that was told.",
     "x-ratelimit-remaining-requests": "And its like, where the key has limits.",
 }
 

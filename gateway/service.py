@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from common.connection import Connection, RedisUnavailable
 from common.lag import LagMeter
 from common.server import Server, stop_on_signals
+from common.standing import Standings
 from common.store import Store
 from common.traced import start_tracing
 from common.version import check_version
@@ -28,6 +29,7 @@ from gateway.admission import Admission
 from gateway.answers import Answers
 from gateway.app import create_app
 from gateway.canceller import Canceller
+from gateway.checker import Checker
 from gateway.completions import completion_routes
 from gateway.estimator import Estimator
 from gateway.evictor import Evictor
@@ -101,7 +103,11 @@ class Gateway:
         self._metrics = Metrics(settings.pool, self._mailboxes, self._watcher, self._counter)
         self._heartbeater = Heartbeater(self._store, self.id, settings.heartbeat_s)
         self._receiver = Receiver(self._store, self.id, self._mailboxes, settings.trim_s)
-        self._estimator = Estimator(self._watcher)
+        self._standings = Standings(connection, settings, settings.shares().weight)
+        self._estimator = Estimator(self._watcher, settings.priority_step_s)
+        self._checker = Checker(
+            self._standings, self._estimator, self._mailboxes, self._metrics, settings.watch_s
+        )
         self._submitter = Submitter(
             self._store,
             self._canceller,
@@ -161,6 +167,7 @@ class Gateway:
             self._heartbeater,
             LagMeter(),
             self._watcher,
+            self._checker,
             self._receiver,
             self._canceller,
             self._recoverer,
@@ -187,7 +194,7 @@ class Gateway:
             self._canceller,
             self._counter,
             self._metrics,
-            self._estimator,
+            self._checker,
         )
         completions = completion_routes(self._admission, answers)
         if self._tracing:
@@ -209,7 +216,7 @@ class Gateway:
             self._metrics,
             self._watcher,
             self._views,
-            Jobs(self._store, self._views, self._estimator),
+            Jobs(self._store, self._views, self._standings, self._estimator),
             lambda: self._watcher.fresh and bool(self._watcher.live_units) and not stop.is_set(),
         )
 

@@ -68,12 +68,15 @@ class Submitter:
     async def _in_time(self, job: NewJob) -> Submitted:
         try:
             async with asyncio.timeout(self._patience_s):
-                return await self._until_heard(job)
+                submitted = await self._until_heard(job)
         except TimeoutError as outage:
             self._gave_up_s = time.monotonic()
             # The job may have been queued all the same, with nobody to wait for it.
             self._canceller.ask(job.id, job.job_class, "gateway lost the queue")
             raise redis_unavailable() from outage
+        if submitted.status == "accepted":
+            self._estimator.came(job)
+        return submitted
 
     async def _until_heard(self, job: NewJob) -> Submitted:
         backoff = Backoff(first_s=0.02, longest_s=0.5)

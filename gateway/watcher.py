@@ -9,13 +9,10 @@ from common.duty import run_duty
 from common.keys import CLASSES, JobClass
 from common.models import PoolView, UnitView
 from common.policy import Policy
-from common.ratio import DecayedRatio
 from common.views import Views
+from gateway.drain import Drain
 
 log = logging.getLogger(__name__)
-
-_FADE = 1 / 20
-"""The drain rate is that of about the last 20 looks."""
 
 
 class Watcher:
@@ -29,7 +26,7 @@ class Watcher:
         self._every_s = every_s
         self._alive_s = alive_s
         self._seen_at = -math.inf
-        self._drains: dict[JobClass, DecayedRatio] = {name: DecayedRatio(_FADE) for name in CLASSES}
+        self._drains: dict[JobClass, Drain] = {name: Drain() for name in CLASSES}
 
     async def run(self, stop: asyncio.Event) -> None:
         await run_duty("watch", self.look, stop, self._every_s)
@@ -70,18 +67,12 @@ class Watcher:
         """How long the oldest waiting job of a class had waited when last seen; 0 without one."""
         return (self.view.queues[job_class].oldest_s or 0.0) if self.view else 0.0
 
-    def per_second(self, job_class: JobClass) -> float:
-        """How many jobs of a class units take in a second, of late."""
-        return self._drains[job_class].value or 0.0
-
-    def wait_s(self, job_class: JobClass, jobs: int) -> float | None:
-        """How long units need to take so many jobs; None when they take none."""
-        rate = self.per_second(job_class)
-        return jobs / rate if rate > 0 else None
+    def drain(self, job_class: JobClass) -> Drain:
+        """How fast a class's queue moves, of late."""
+        return self._drains[job_class]
 
     def _measure(self, before: PoolView, after: PoolView) -> None:
         passed_s = (after.now_ms - before.now_ms) / 1000
-        for name, drain in self._drains.items():
-            # Redis without its memory counts from 0 again.
-            taken = max(0, after.queues[name].taken - before.queues[name].taken)
-            drain.add(taken, max(0.0, passed_s))
+        if passed_s > 0:
+            for name, drain in self._drains.items():
+                drain.look(before.queues[name], after.queues[name], passed_s)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from common.models import Lease
+from common.keys import COST
+from common.models import Lease, QueueView
 
 
 async def test_the_models_are_the_union_over_live_units(bench: Any) -> None:
@@ -39,18 +40,47 @@ async def test_a_waiting_job_tells_its_position(bench: Any) -> None:
 
 
 async def test_the_estimated_start_follows_the_drain(start: Any) -> None:
-    # No look at the pool makes the drain slower, but the two of the start, which weigh nothing.
+    # No look at the pool but the first one: what the queue did is told here.
     async with start(watch_s=600.0) as bench:
-        drain = bench.gateway._watcher._drains["long"]
-        await bench.seen(lambda: drain.value is not None)
+        drain = bench.gateway._watcher.drain("long")
         waiting = bench.post(headers={"x-adasplit-class": "long"})
         job = await bench.waiting_job()
         shown = (await bench.client.get(f"/v1/jobs/{job['id']}")).json()
-        assert shown["estimated_start_s"] is None
-        drain.add(1000, 500)
+        assert (shown["position"], shown["estimated_start_s"]) == (0, None)
+        drain.look(QueueView(9, 1.0, 0, 0.0), QueueView(9, 1.0, 1000, 1000 * COST), 500.0)
         shown = (await bench.client.get(f"/v1/jobs/{job['id']}")).json()
         assert shown["estimated_start_s"] == pytest.approx(0.5, abs=0.01)
         waiting.cancel()
+
+
+async def test_an_answer_says_what_was_estimated_and_the_metrics_how_it_came_true(
+    start: Any,
+) -> None:
+    async with start(watch_s=600.0) as bench:
+        drain, checker = bench.gateway._watcher.drain("short"), bench.gateway._checker
+        drain.look(QueueView(9, 1.0, 0, 0.0), QueueView(9, 1.0, 10, 10 * COST), 1000.0)
+        asked = bench.post()
+        job = await bench.waiting_job()
+        await checker.step()
+        await checker.step()  # once is enough
+        await bench.unit.answer(await bench.unit.claim(), b"{}")
+        headers = (await asked).headers
+        # It was told to wait for 100 s, a job's time at that drain, and went at once.
+        assert int(headers["x-adasplit-estimate-ms"]) == pytest.approx(100_000, rel=0.01)
+        after_ms = int(headers["x-adasplit-estimated-after-ms"])
+        assert 0 <= after_ms <= int(headers["x-adasplit-queue-ms"])
+        assert headers["x-adasplit-job"] == job["id"]
+        page = (await bench.client.get("/metrics")).text
+        pool = bench.settings.pool
+        counted = f'start_estimates_total{{class="short",kind="early",pool="{pool}"}} 1.0'
+        assert counted in page
+
+
+async def test_what_was_not_estimated_is_not_counted(bench: Any) -> None:
+    asked = bench.post()
+    await bench.unit.answer(await bench.unit.claim(), b"{}")
+    assert "x-adasplit-estimate-ms" not in (await asked).headers
+    assert "start_estimates_total{" not in (await bench.client.get("/metrics")).text
 
 
 async def test_a_requeued_job_waits_before_newer_ones(bench: Any) -> None:

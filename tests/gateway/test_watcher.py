@@ -45,13 +45,13 @@ async def test_the_time_to_come_back_is_that_of_draining_what_waits(
 
 async def test_without_a_second_look_the_drain_is_unknown() -> None:
     watcher = await watcher_after((0, 50))
-    assert watcher.wait_s("long", 3) is None
+    assert watcher.drain("long").starts == 0
     assert Estimator(watcher).retry_after_s("long", 3) == 119
 
 
 async def test_a_count_that_starts_again_is_no_negative_drain() -> None:
     watcher = await watcher_after((0, 500), (1000, 3), (2000, 13))
-    assert watcher.per_second("short") == pytest.approx(5.1, abs=0.2)
+    assert watcher.drain("short").starts == pytest.approx(5.1, abs=0.2)
 
 
 def test_only_the_wrong_overrides_are_left_out() -> None:

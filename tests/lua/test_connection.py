@@ -120,18 +120,6 @@ async def test_a_view_of_a_pool_that_nobody_made_is_empty(pool: Pool) -> None:
     assert [view.queues[name].depth for name in view.queues] == [0, 0]
 
 
-async def test_a_waiting_job_knows_how_many_are_before_it(pool: Pool) -> None:
-    await pool.unit("a")
-    first = await pool.one("a")
-    jobs = await pool.submit(count=3)
-    last = await pool.job(jobs[2])
-    assert await pool.views.position("short", last) == 2
-    await pool.requeue("a", first)
-    assert await pool.views.position("short", last) == 3
-    assert await pool.views.requeued_before("short", first.id) == 0
-    assert await pool.views.requeued_before("short", jobs[0]) is None
-
-
 async def test_a_reply_stream_outlives_its_gateways_silence(pool: Pool) -> None:
     key = pool.keys.reply("g")
     await pool.store.beat("g")
