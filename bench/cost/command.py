@@ -40,6 +40,9 @@ def command(
     streams: Annotated[int, typer.Option(min=1, help="Streams side by side.")] = 32,
     stream_tokens: Annotated[int, typer.Option(min=10, help="Of a streamed answer.")] = 200,
     tokens_per_s: Annotated[float, typer.Option(min=1, help="Of a stream, at its unit.")] = 50.0,
+    hops: Annotated[
+        bool, typer.Option("--hops", help="Also tell where the time of one request goes.")
+    ] = False,
     units: Annotated[int, typer.Option(min=1, help="Behind every system.")] = 4,
     peers: Annotated[
         Path, typer.Option(file_okay=False, help="What `make peers` installed.")
@@ -54,6 +57,7 @@ def command(
         rounds=rounds,
         units=units,
         tokens_per_s=tokens_per_s,
+        hops=hops,
         amounts=Amounts(requests, seconds, concurrency, tokens, streams, stream_tokens),
     )
     logs = new_log_folder()

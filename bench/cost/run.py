@@ -16,6 +16,7 @@ from bench import fleet
 from bench.compare import slug
 from bench.cost import figures
 from bench.cost.cpu import Parts, grown, of_system
+from bench.cost.hops import hops
 from bench.cost.ports import Ports
 from bench.cost.stages import STAGES, Amounts, Stage
 from bench.cost.systems import DIRECT, Absent, Place, System, system, units
@@ -33,6 +34,7 @@ class Cost:
     rounds: int = 3
     units: int = 4
     tokens_per_s: float = 50.0
+    hops: bool = False
     amounts: Amounts = field(default_factory=Amounts)
 
 
@@ -68,6 +70,7 @@ class Run:
             for number in range(self._cost.rounds):
                 self._say(f"round {number + 1} of {self._cost.rounds}")
                 await self._round(running, backwards=bool(number % 2))
+            hop_by_hop = await self._hops(running) if self._cost.hops else None
         direct = running[0]
         return {
             "bench": "cost",
@@ -76,6 +79,7 @@ class Run:
             "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
             "arguments": asdict(self._cost),
             "skipped": self._skipped,
+            "hops": hop_by_hop,
             "systems": {
                 one.system.name: {
                     "processes": of_system(one.parts.counts()),
@@ -136,3 +140,14 @@ class Run:
             for one in reversed(running) if backwards else running:
                 found = await STAGES[stage](one.system.target, one.parts, self._cost.amounts)
                 one.rounds[-1][stage.value] = found
+
+    async def _hops(self, running: Sequence[Measured]) -> dict[str, Any]:
+        """Of each AdaSplit, where the time of one request goes."""
+        amounts = self._cost.amounts
+        return {
+            one.system.name: await hops(
+                one.system.target, one.system.redis_url(), amounts.tokens, amounts.requests
+            )
+            for one in running
+            if one.system.note
+        }

@@ -49,7 +49,7 @@ async def latency(target: Target, parts: Parts, amounts: Amounts) -> dict[str, A
         taken_s: list[float] = []
         before, start_s = parts.spent_s(), time.perf_counter()
         while len(taken_s) < amounts.requests and time.perf_counter() - start_s < _LONGEST_BLOCK_S:
-            taken_s.append(await requests.whole(opened[len(taken_s) % len(opened)]))
+            taken_s.append((await requests.whole(opened[len(taken_s) % len(opened)])).took_s)
         span_s, spent = time.perf_counter() - start_s, grown(before, parts.spent_s())
     return {
         "requests": len(taken_s),

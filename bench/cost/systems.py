@@ -42,16 +42,24 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What to start and where to send requests. `seen_at` shows AdaSplit's units once they live."""
+    """What to start and where to send requests.
+
+    Of AdaSplit: `seen_at` shows its units once they live, `note` says where its Redis is.
+    """
 
     target: Target
     program: Program | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     seen_at: str = ""
+    note: Path | None = None
 
     @property
     def name(self) -> str:
         return self.target.name
+
+    def redis_url(self) -> str:
+        """Where the Redis of a running AdaSplit is."""
+        return str(orjson.loads(self.note.read_bytes())["redis_url"]) if self.note else ""
 
 
 def system(text: str, place: Place) -> System:
@@ -74,11 +82,13 @@ def system(text: str, place: Place) -> System:
     layout = Layout(port=port, admin_port=port + 1, units=place.unit_urls, dashboard_port=0)
     # The note of a running `adasplit up` is for its user's other commands: this one is not theirs.
     settings = contender.environment(1) | {"XDG_RUNTIME_DIR": str(place.folder)}
+    ours = contender.kind == "adasplit"
     return System(
         Target(contender.name, (layout.url,)),
         contender.front(layout, place.folder),
         settings,
-        layout.url if contender.kind == "adasplit" else "",
+        seen_at=layout.url if ours else "",
+        note=place.folder / "adasplit" / "up.json" if ours else None,
     )
 
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.cost.cpu import of_system
+from bench.table import number
 
 _MS, _US = 1e3, 1e6
 _Cell = Callable[[Mapping[str, Any]], str]
@@ -52,6 +53,8 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
     for stage in result["arguments"]["stages"]:
         console.print(_stage(stage, result["systems"]))
         console.print(_cores(stage, result["systems"]))
+    for name, found in (result["hops"] or {}).items():
+        console.print(_hops(name, found))
     console.print(f"median of {result['arguments']['rounds']} rounds ± half of their range")
     for name, reason in result["skipped"].items():
         console.print(f"{name} is left out: {reason}", markup=False)
@@ -77,8 +80,8 @@ def _cores(stage: str, systems: Mapping[str, Any]) -> Table:
     for name, one in systems.items():
         parts = one["figures"][stage]["parts"]
         for part, spent in parts.items():
-            number = one["processes"].get(part, 1)
-            found.add_row(name, part if number == 1 else f"{part} ({number})", *_share(spent))
+            many = one["processes"].get(part, 1)
+            found.add_row(name, part if many == 1 else f"{part} ({many})", *_share(spent))
             name = ""  # noqa: PLW2901  # it stands at the first of its rows
         own = of_system(parts).values()
         total = {key: sum(spent[key] for spent in own) for key in ("core_share", "each_s")}
@@ -88,3 +91,19 @@ def _cores(stage: str, systems: Mapping[str, Any]) -> Table:
 
 def _share(spent: Mapping[str, float]) -> tuple[str, str]:
     return f"{spent['core_share']:.2f}", f"{spent['each_s'] * _US:,.0f}"
+
+
+def _hops(name: str, found: Mapping[str, Any]) -> Table:
+    rows = Table(title=f"{name}: where the time of one request goes, µs")
+    for column in ("", "p50", "p99"):
+        rows.add_column(column, justify="right" if column else "left")
+    for hop in found["hops"]:
+        rows.add_row(hop["hop"], _us(hop["p50_s"]), _us(hop["p99_s"]))
+    rows.add_section()
+    rows.add_row("all of these", _us(sum(hop["p50_s"] for hop in found["hops"])), "")
+    rows.add_row("a request that nobody watches", _us(found["p50_s"]), "")
+    return rows
+
+
+def _us(seconds: float | None) -> str:
+    return number(None if seconds is None else seconds * _US, 0)

@@ -1,11 +1,13 @@
 """`python -m bench.cost.unit`: a unit as cheap as one can be, so that what is before it shows.
 
 It is no model of a server: an answer in one piece comes at once, and streams advance in steps, all
-of them together, as those of an engine do. Every answer begins with the last word of its prompt.
+of them together, as those of an engine do. Every answer begins with the last word of its prompt;
+one in one piece says when its request came and when it left, in microseconds of the system's clock.
 """
 
 import argparse
 import asyncio
+import time
 from typing import Any, cast
 
 import httptools
@@ -105,11 +107,13 @@ class Exchanges(asyncio.Protocol):
         self._parser: Any = httptools.HttpRequestParser(self)
         self._url = b""
         self._body = b""
+        self._came_us = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        self._came_us = _now_us()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
@@ -139,7 +143,7 @@ class Exchanges(asyncio.Protocol):
         if asked.get("stream"):
             self._engine.begin(Stream(asked, self._transport, number))
         else:
-            self._answer(b"200 OK", _whole(asked, number))
+            self._answer(b"200 OK", _whole(asked, number, self._came_us))
 
     def _answer(self, status: bytes, body: bytes) -> None:
         head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
@@ -148,7 +152,7 @@ class Exchanges(asyncio.Protocol):
             self._transport.close()
 
 
-def _whole(asked: dict[str, Any], number: int) -> bytes:
+def _whole(asked: dict[str, Any], number: int, came_us: int) -> bytes:
     tokens = _tokens(asked)
     message = {"role": "assistant", "content": _last_word(asked) + _WORD * (tokens - 1)}
     return orjson.dumps(
@@ -161,8 +165,13 @@ def _whole(asked: dict[str, Any], number: int) -> bytes:
                 {"index": 0, "message": message, "logprobs": None, "finish_reason": "length"}
             ],
             "usage": _usage(tokens),
+            "system_fingerprint": f"{came_us} {_now_us()}",
         }
     )
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 def _tokens(asked: dict[str, Any]) -> int:

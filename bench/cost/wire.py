@@ -98,6 +98,18 @@ class Line(asyncio.Protocol):
         return ServerError(f"{self._target.name} {what}")
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An answer in one piece: when it was asked for, on the system's clock, and how long it took.
+
+    `at_unit` is what the unit wrote of its own times.
+    """
+
+    sent_s: float
+    took_s: float
+    at_unit: str
+
+
 class Requests:
     """Requests of one size, each with a word of its own, which its answer has to begin with."""
 
@@ -106,13 +118,11 @@ class Requests:
         self._tokens = tokens
         self._numbers = count(1)
 
-    async def whole(self, line: Line) -> float:
-        """One answer in one piece, and the seconds that it took.
-
-        Raises ServerError when it is not the one asked for.
-        """
+    async def whole(self, line: Line) -> Whole:
+        """One answer in one piece. Raises ServerError when it is not the one asked for."""
         word = self._word()
         asked = chat_body(MODEL, f"Begin with {word}", self._tokens, stream=False)
+        sent_s = time.time()
         start_s = time.perf_counter()
         body = await line.ask(asked)
         took_s = time.perf_counter() - start_s
@@ -120,13 +130,14 @@ class Requests:
             found = orjson.loads(body)
             said = found["choices"][0]["message"]["content"]
             tokens = found["usage"]["completion_tokens"]
+            at_unit = str(found.get("system_fingerprint"))
         except (orjson.JSONDecodeError, KeyError, IndexError, TypeError):
             raise self._wrong("unexpected_shape", body) from None
         if said != word + _TOKEN.decode() * (self._tokens - 1):
             raise self._wrong("mixed_answers", body)
         if tokens != self._tokens:
             raise self._wrong("wrong_token_count", body)
-        return took_s
+        return Whole(sent_s, took_s, at_unit)
 
     async def stream(self, line: Line, heard: Callable[[int], None]) -> None:
         """One streamed answer; `heard` gets how many tokens came together, when they come."""

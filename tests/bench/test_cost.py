@@ -13,9 +13,11 @@ from typer.testing import CliRunner
 
 from bench.app import bench_app
 from bench.cost import figures
+from bench.cost.hops import Ran, read_monitor
 from bench.cost.ports import NoPorts, Ports
 from bench.cost.systems import Absent, Place, system
 from bench.spec import SpecError
+from common.scripts import load_scripts
 from common.server import listen
 from tests.conftest import free_ports
 
@@ -42,7 +44,7 @@ def cost(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_what_the_way_through_adasplit_costs_is_measured_beside_the_direct_one(
     tmp_path: Path,
 ) -> None:
-    ran = cost(tmp_path, "adasplit", "litellm", *AMOUNTS, "--out", "found.json")
+    ran = cost(tmp_path, "adasplit", "litellm", *AMOUNTS, "--hops", "--out", "found.json")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     found = orjson.loads((tmp_path / "found.json").read_bytes())
     assert list(found["systems"]) == ["direct", "adasplit"]
@@ -60,6 +62,9 @@ def test_what_the_way_through_adasplit_costs_is_measured_beside_the_direct_one(
     direct = found["systems"]["direct"]["figures"]
     assert direct["throughput"]["cpu_per_request_s"]["max"] == 0
     assert list(direct["streams"]["parts"]) == ["client", "units"]
+    hops = found["hops"]["adasplit"]["hops"]
+    assert len(hops) == 9
+    assert all(0 < hop["p50_s"] <= hop["p99_s"] for hop in hops)
     left = [one for one in psutil.process_iter(["environ"]) if _of(one, str(tmp_path))]
     assert left == []
 
@@ -103,6 +108,22 @@ def _round(p50_s: float, router_s: float) -> dict[str, Any]:
     cpu_s = {"client": 0.3, "units": 0.1} | ({"router": router_s} if router_s else {})
     found = {"requests": 100, "span_s": 2.0, "p50_s": p50_s, "p99_s": 2 * p50_s, "cpu_s": cpu_s}
     return {"latency": found}
+
+
+def test_what_redis_shows_tells_when_each_script_came_and_until_when_it_ran() -> None:
+    sha = load_scripts()["submit"].sha
+    text = (
+        '+OK\r\n+1.000001 [0 lua] "TIME"\r\n'
+        f'+2.000001 [0 127.0.0.1:5] "EVALSHA" "{sha}" "22" "key"\r\n'
+        '+2.000050 [0 lua] "TIME"\r\n+2.000090 [0 lua] "HSET" "key" "EVALSHA"\r\n'
+        '+3.000000 [0 127.0.0.1:5] "BLMPOP" "2.0" "1"\r\n+3.5 [0 lua] "NOT" "of a script"\r\n'
+        '+4.000000 [0 127.0.0.1:6] "EVAL" "#!lua flags=allow-oom\\n-- finish: records\\n" "1"\r\n'
+        '+4.000070 [0 lua] "TIME"\r\n'
+    )
+    assert list(read_monitor(text.encode())) == [
+        Ran("submit", 2.000001, 2.00009),
+        Ran("finish", 4.0, 4.00007),
+    ]
 
 
 def test_a_block_of_ports_has_none_that_is_taken_and_is_given_once() -> None:

@@ -51,7 +51,10 @@ async def test_whole_answers_and_streams_have_the_tokens_asked_for(unit: Target)
     whole, streamed, heard = Requests(unit, 8), Requests(unit, 20), list[int]()
     async with lines(unit, 2) as (one, other):
         for _ in range(3):
-            assert await whole.whole(one) > 0
+            answer = await whole.whole(one)
+            came_us, left_us = map(int, answer.at_unit.split())
+            sent_us = answer.sent_s * 1e6
+            assert sent_us - 1 <= came_us <= left_us <= sent_us + answer.took_s * 1e6 + 1
         await asyncio.gather(
             streamed.stream(one, heard.append), streamed.stream(other, lambda _: None)
         )
