@@ -43,6 +43,14 @@ def command(
     hops: Annotated[
         bool, typer.Option("--hops", help="Also tell where the time of one request goes.")
     ] = False,
+    gateway_share: Annotated[
+        float,
+        typer.Option(
+            min=0.05,
+            max=1,
+            help="Let each gateway run for this share of the time: then gateways are the limit.",
+        ),
+    ] = 1.0,
     units: Annotated[int, typer.Option(min=1, help="Behind every system.")] = 4,
     peers: Annotated[
         Path, typer.Option(file_okay=False, help="What `make peers` installed.")
@@ -58,6 +66,7 @@ def command(
         units=units,
         tokens_per_s=tokens_per_s,
         hops=hops,
+        gateway_share=gateway_share,
         amounts=Amounts(requests, seconds, concurrency, tokens, streams, stream_tokens),
     )
     logs = new_log_folder()

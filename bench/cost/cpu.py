@@ -29,6 +29,9 @@ class Parts:
             if part := _part(process.cmdline()):
                 self._processes.setdefault(part, []).append(process)
 
+    def of(self, part: str) -> list[psutil.Process]:
+        return self._processes.get(part, [])
+
     def counts(self) -> dict[str, int]:
         return {part: len(processes) for part, processes in self._processes.items()}
 

@@ -15,6 +15,7 @@ import aiohttp
 from bench import fleet
 from bench.compare import slug
 from bench.cost import figures
+from bench.cost.brake import braked
 from bench.cost.cpu import Parts, grown, of_system
 from bench.cost.hops import hops
 from bench.cost.ports import Ports
@@ -35,6 +36,7 @@ class Cost:
     units: int = 4
     tokens_per_s: float = 50.0
     hops: bool = False
+    gateway_share: float = 1.0
     amounts: Amounts = field(default_factory=Amounts)
 
 
@@ -138,7 +140,8 @@ class Run:
             one.rounds.append({})
         for stage in self._cost.stages:
             for one in reversed(running) if backwards else running:
-                found = await STAGES[stage](one.system.target, one.parts, self._cost.amounts)
+                async with braked(one.parts.of("gateway"), self._cost.gateway_share):
+                    found = await STAGES[stage](one.system.target, one.parts, self._cost.amounts)
                 one.rounds[-1][stage.value] = found
 
     async def _hops(self, running: Sequence[Measured]) -> dict[str, Any]:
