@@ -14,18 +14,21 @@ _MODULES = ("gateway", "dispatcher", "scaler")
 
 
 class Parts:
-    """Processes by part. Those of a system are found once: looking for them takes a while."""
+    """Processes by part. Looking for those of a system takes a while: not while one is measured."""
 
     def __init__(self, units: Iterable[int], front: int | None) -> None:
-        self._processes: dict[str, list[psutil.Process]] = {
-            CLIENT: [psutil.Process(os.getpid())],
-            UNITS: [psutil.Process(pid) for pid in units],
-        }
-        if front is not None:
-            self._sort(psutil.Process(front))
+        self._units = [psutil.Process(pid) for pid in units]
+        self._front = psutil.Process(front) if front is not None else None
+        self._processes: dict[str, list[psutil.Process]] = {}
+        self._seen_s: dict[int, float] = {}
+        self.look()
 
-    def _sort(self, front: psutil.Process) -> None:
-        for process in (front, *front.children(recursive=True)):
+    def look(self) -> None:
+        """Find the processes that there are now."""
+        self._processes = {CLIENT: [psutil.Process(os.getpid())], UNITS: self._units}
+        if self._front is None:
+            return
+        for process in (self._front, *self._front.children(recursive=True)):
             if part := _part(process.cmdline()):
                 self._processes.setdefault(part, []).append(process)
 
@@ -36,14 +39,24 @@ class Parts:
         return {part: len(processes) for part, processes in self._processes.items()}
 
     def spent_s(self) -> dict[str, float]:
-        """Seconds of CPU until now, by part. Raises ServerError when a process has ended."""
+        """Seconds of CPU until now, by part. Raises ServerError when a process has ended.
+
+        Some of a router's come and go; those count as far as they were seen.
+        """
+        return {
+            part: sum(self._spent_s(process, part) for process in processes)
+            for part, processes in self._processes.items()
+        }
+
+    def _spent_s(self, process: psutil.Process, part: str) -> float:
         try:
-            return {
-                part: sum(_spent_s(process) for process in processes)
-                for part, processes in self._processes.items()
-            }
+            times = process.cpu_times()
         except psutil.NoSuchProcess as error:
-            raise ServerError(f"a process ended while it was measured: {error.name}") from error
+            if part != ROUTER:
+                raise ServerError(f"{part} {process.pid} ended while it was measured") from error
+        else:
+            self._seen_s[process.pid] = float(times.user + times.system)
+        return self._seen_s.get(process.pid, 0.0)
 
 
 def grown(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
@@ -53,11 +66,6 @@ def grown(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, 
 def of_system(parts: Mapping[str, _Each]) -> dict[str, _Each]:
     """Without those that any system has around it."""
     return {part: each for part, each in parts.items() if part not in {CLIENT, UNITS}}
-
-
-def _spent_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def _part(command: list[str]) -> str:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator
 
 import aiohttp
+import psutil
 import ray
 from ray import serve
 from starlette.requests import Request
@@ -62,8 +63,11 @@ def main() -> None:
         )(Front)
         serve.run(front.bind(given.unit), name="front", route_prefix="/")
         signal.sigwait({signal.SIGTERM})
-        serve.shutdown()
+        started = psutil.Process().children(recursive=True)
         ray.shutdown()
+        # Its HAProxy outlives it; Serve's own shutdown would wait for half a minute, and give up.
+        for left in psutil.wait_procs(started, timeout=5)[1]:
+            left.kill()
 
 
 if __name__ == "__main__":

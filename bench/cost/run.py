@@ -24,6 +24,8 @@ from bench.cost.systems import DIRECT, Absent, Place, System, system, units
 
 FORMAT_VERSION = 1
 _IDLE_S = 2.0
+# Ray's HAProxy is replaced by a new one shortly after the front is ready.
+_SETTLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,9 @@ class Run:
 
     async def _rest(self, running: Sequence[Measured]) -> None:
         """What all systems use while nobody asks them: they run side by side."""
+        await asyncio.sleep(_SETTLE_S)
+        for one in running:
+            one.parts.look()
         before = [one.parts.spent_s() for one in running]
         await asyncio.sleep(_IDLE_S)
         for one, spent in zip(running, before, strict=True):
@@ -140,6 +145,7 @@ class Run:
             one.rounds.append({})
         for stage in self._cost.stages:
             for one in reversed(running) if backwards else running:
+                one.parts.look()
                 async with braked(one.parts.of("gateway"), self._cost.gateway_share):
                     found = await STAGES[stage](one.system.target, one.parts, self._cost.amounts)
                 one.rounds[-1][stage.value] = found

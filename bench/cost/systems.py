@@ -178,6 +178,20 @@ def _litellm(place: Place) -> System:
 
 def _ray(place: Place) -> System:
     port = place.ports.block(1)
+    return _ray_serve("ray", place, port, {})
+
+
+def _ray_haproxy(place: Place) -> System:
+    port = place.ports.block(3)
+    settings = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(port + 1),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(port + 2),
+    }
+    return _ray_serve("ray-haproxy", place, port, settings)
+
+
+def _ray_serve(name: str, place: Place, port: int, more: Mapping[str, str]) -> System:
     units = [part for url in place.urls for part in ("--unit", url)]
     front = str(_HERE / "ray_front.py")
     command = (_installed(place, "ray", "python"), front, "--port", str(port), *units)
@@ -185,7 +199,7 @@ def _ray(place: Place) -> System:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    return _peer("ray", port, command, "/-/healthz", settings)
+    return _peer(name, port, command, "/-/healthz", settings | dict(more))
 
 
 PEERS: dict[str, Callable[[Place], System]] = {
@@ -194,6 +208,7 @@ PEERS: dict[str, Callable[[Place], System]] = {
     "sglang-router": _sglang_router,
     "litellm": _litellm,
     "ray": _ray,
+    "ray-haproxy": _ray_haproxy,
 }
 
 

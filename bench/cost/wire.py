@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import httptools
@@ -32,18 +32,20 @@ class Target:
 
 
 class Line(asyncio.Protocol):
-    """One kept connection; one request at a time. Raises ServerError when it breaks."""
+    """One kept connection; one request at a time. Raises ServerError when it breaks.
 
-    _transport: asyncio.Transport
+    One that the server has closed after an answer, as it may, is opened again.
+    """
 
     def __init__(self, target: Target, url: str) -> None:
         self._target = target
+        self._url = urlsplit(url)
+        self._transport: asyncio.Transport | None = None
         fields = {"host": urlsplit(url).netloc, "content-type": "application/json"}
         lines = "".join(
             f"{key}: {text}\r\n" for key, text in (fields | dict(target.headers)).items()
         )
         self._head = f"POST {_ROUTE} HTTP/1.1\r\n{lines}content-length: ".encode()
-        self._parser: Any = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
         self._heard: Callable[[bytes], None] | None = None
         self._answer: asyncio.Future[bytes] | None = None
@@ -52,17 +54,26 @@ class Line(asyncio.Protocol):
         """The body of the answer; `heard` gets its pieces as they come."""
         self._body.clear()
         self._heard = heard
+        transport = self._transport or await self.open()
         self._answer = asyncio.get_running_loop().create_future()
-        if self._transport.is_closing():
-            raise self._failure("closed the connection between two requests")
-        self._transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+        transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
         return await self._answer
 
-    def close(self) -> None:
-        self._transport.abort()
+    async def open(self) -> asyncio.Transport:
+        loop = asyncio.get_running_loop()
+        host, port = self._url.hostname or "", self._url.port or 80
+        self._parser: Any = httptools.HttpResponseParser(self)
+        try:
+            async with asyncio.timeout(_CONNECT_WITHIN_S):
+                transport, _ = await loop.create_connection(lambda: self, host, port)
+        except (OSError, TimeoutError) as error:
+            raise self._failure(f"cannot be connected to: {error}") from error
+        self._transport = transport
+        return transport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+    def close(self) -> None:
+        if self._transport:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -71,6 +82,7 @@ class Line(asyncio.Protocol):
             self._fail(f"did not answer in HTTP: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
         self._fail(f"closed the connection within an answer{f': {exc}' if exc else ''}")
 
     # What follows are the parser's callbacks, by its names.
@@ -83,6 +95,9 @@ class Line(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._answer is None or self._answer.done():
             return
+        if not self._parser.should_keep_alive() and self._transport:
+            self._transport.close()
+            self._transport = None
         body = b"".join(self._body)
         status = self._parser.get_status_code()
         if status == _HTTP_OK:
@@ -185,24 +200,12 @@ async def lines(target: Target, number: int) -> AsyncIterator[list[Line]]:
     opened: list[Line] = []
     try:
         for _, url in zip(range(number), _in_turn(target.urls), strict=False):
-            opened.append(await _opened(target, url))
+            opened.append(Line(target, url))
+            await opened[-1].open()
         yield opened
     finally:
         for line in opened:
             line.close()
-
-
-async def _opened(target: Target, url: str) -> Line:
-    parts = urlsplit(url)
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(_CONNECT_WITHIN_S):
-            _, line = await loop.create_connection(
-                lambda: Line(target, url), parts.hostname or "", parts.port or 80
-            )
-    except (OSError, TimeoutError) as error:
-        raise ServerError(f"{target.name} cannot be connected to: {error}") from error
-    return line
 
 
 def _in_turn(urls: tuple[str, ...]) -> Iterator[str]:

