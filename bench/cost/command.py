@@ -8,6 +8,7 @@ import uvloop
 from rich.console import Console
 
 from bench.command import failures_in_one_line, write_json
+from bench.cost.markdown import markdown
 from bench.cost.ports import Ports
 from bench.cost.run import Cost, Run
 from bench.cost.stages import STAGES, Amounts, Stage
@@ -56,6 +57,9 @@ def command(
         Path, typer.Option(file_okay=False, help="What `make peers` installed.")
     ] = Path(".venv-peers"),
     port: Annotated[int, typer.Option(help="Free ports are looked for from here on.")] = 18000,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the figures as tables for the docs.")
+    ] = False,
     out: Out = None,
 ) -> None:
     """Measure latency, throughput, streams and CPU of routers before the same tiny units."""
@@ -75,4 +79,7 @@ def command(
         result = uvloop.run(Run(cost, Ports(port), peers, logs, typer.echo).result())
     if out:
         write_json(out, result)
-    print_result(Console(), result)
+    if as_markdown:
+        typer.echo("\n".join(markdown(result)))
+    else:
+        print_result(Console(), result)

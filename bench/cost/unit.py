@@ -16,6 +16,8 @@ import uvloop
 
 MODEL = "tiny"
 _WORD = " token"
+# LiteLLM takes a stream that says the same thing a hundred times for one that went wrong.
+_WORDS = (_WORD, " tokens")
 _PROMPT_TOKENS = 8
 _MODELS = orjson.dumps({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
 _METRICS = b"vllm:num_requests_running 0\nvllm:num_requests_waiting 0\n"
@@ -28,14 +30,14 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Stream:
-    """One streamed answer under way: the same event for each token, made once."""
+    """One streamed answer under way: two events in turn for its tokens, made once."""
 
     def __init__(self, asked: dict[str, Any], transport: asyncio.Transport, number: int) -> None:
         self._transport = transport
         self._id = f"chatcmpl-{number}"
         self._left = self._tokens = _tokens(asked)
         self._with_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
-        self._token = _chunk(self._event({"content": _WORD}))
+        self._events = [_chunk(self._event({"content": word})) for word in _WORDS]
         first = {"role": "assistant", "content": _last_word(asked)}
         transport.write(_STREAM_HEAD + _chunk(self._event(first)))
         self._left -= 1
@@ -48,7 +50,7 @@ class Stream:
         """Send one token; whether it was the last."""
         self._left -= 1
         if self._left > 0:
-            self._transport.write(self._token)
+            self._transport.write(self._events[self._left % len(self._events)])
             return False
         last = self._event({"content": _WORD} if self._tokens > 1 else {}, "length")
         usage = _chunk(self._usage()) if self._with_usage else b""

@@ -40,7 +40,7 @@ def test_settings_for_all_come_before_those_of_one() -> None:
         ("best", "there is no best"),
         ("static:1/2", "4 units cannot be divided so"),
         ("static:0/4", "cannot be divided so"),
-        ("adasplit:slots=3", "there is no setting slots"),
+        ("adasplit:seats=3", "there is no setting seats"),
         ("adasplit:fast", "fast stands where setting=value should"),
         ("fifo:1/3", "stands where setting=value should"),
     ],

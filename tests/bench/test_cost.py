@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from bench.app import bench_app
 from bench.cost import figures
 from bench.cost.hops import Ran, read_monitor
+from bench.cost.markdown import markdown
 from bench.cost.ports import NoPorts, Ports
 from bench.cost.systems import Absent, Place, system
 from bench.spec import SpecError
@@ -102,6 +103,17 @@ def test_figures_are_medians_of_the_rounds_and_of_distances_within_each() -> Non
     assert latency["cpu_per_request_s"]["median"] == pytest.approx(0.002)
     assert latency["parts"]["router"] == {"core_share": 0.1, "each_s": 0.002}
     assert "router" not in figures.summarised(direct, direct)["latency"]["parts"]
+
+
+def test_the_figures_of_a_run_become_a_table_of_the_stages_that_were_run() -> None:
+    rounds = [_round(p50_s=0.002, router_s=0.2)]
+    found = figures.summarised(rounds, [_round(p50_s=0.001, router_s=0.0)])
+    hops = {"ours": {"p50_s": 0.002, "hops": [{"hop": "all", "p50_s": 0.001, "p99_s": 0.002}]}}
+    result = {"arguments": {"stages": ["latency"]}, "systems": {"ours": {"figures": found}}}
+    lines = list(markdown(result | {"hops": hops}))
+    assert lines[0] == "| | added p50 ms | added p99 ms |"
+    assert lines[2] == "| ours | 1.00 (1.00 to 1.00) | 2.00 (2.00 to 2.00) |"
+    assert "| all | 1000 | 2000 |" in lines
 
 
 def _round(p50_s: float, router_s: float) -> dict[str, Any]:
