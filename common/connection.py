@@ -1,7 +1,8 @@
-"""The connections to Redis: one client for quick calls, one for blocking reads, scripts on both.
+"""The connections to Redis: scripts and blocking reads on pipes, all else on redis-py's clients.
 
-Only this module and `clients` import `redis`. Whatever says that Redis is away becomes
-`RedisUnavailable`; everything else is a mistake of ours and passes through.
+A Cluster has no pipes: its client knows where each call goes. Only this module, `pipe` and
+`clients` import `redis`. Whatever says that Redis is away becomes `RedisUnavailable`; everything
+else is a mistake of ours and passes through.
 """
 
 import time
@@ -9,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 
 from redis import exceptions
+from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
 from common.clients import BadRedisUrl, close_client, make_client
 from common.keys import GROUP
 from common.metrics import REDIS_CALL
+from common.pipe import Command, Pipes
 from common.scripts import Arg, Call, Script, load_scripts
 
 __all__ = ["LONGEST_BLOCK_S", "BadRedisUrl", "Connection", "RedisUnavailable"]
@@ -71,6 +74,11 @@ def _says_away(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "the handler is closed" in str(error)
 
 
+def _as_sent(reply: Any, **_: Any) -> Any:
+    """What redis-py would make objects of, Redis's own way: as it comes through a pipe."""
+    return reply
+
+
 _outages = _Outages()
 
 
@@ -88,13 +96,20 @@ class _Timed(_Outages):
 
 
 class Connection:
-    """Two clients of one Redis, and the scripts that run there."""
+    """Two clients of one Redis, pipes to it, and the scripts that run there."""
 
     def __init__(
-        self, quick: Any, blocking: Any, scripts: Mapping[str, Script] | None = None
+        self,
+        quick: Any,
+        blocking: Any,
+        scripts: Mapping[str, Script] | None = None,
+        pipes: Pipes | None = None,
     ) -> None:
         self._quick = quick
         self._blocking = blocking
+        self._pipes = pipes
+        if isinstance(blocking, Redis | RedisCluster):
+            blocking.set_response_callback("XREAD", cast("Any", _as_sent))
         self.scripts = scripts or load_scripts()
         self._known: set[str] = set()
         self.clustered = isinstance(quick, RedisCluster)
@@ -102,17 +117,26 @@ class Connection:
     @classmethod
     def from_url(cls, url: str, timeout_s: float = 5.0) -> Self:
         """Connect lazily. Raises BadRedisUrl when the URL has no known form."""
-        return cls(make_client(url, timeout_s), make_client(url, timeout_s + LONGEST_BLOCK_S))
+        quick, blocking = make_client(url, timeout_s), make_client(url, timeout_s + LONGEST_BLOCK_S)
+        clustered = isinstance(quick, RedisCluster)
+        pipes = None if clustered else Pipes(quick.connection_pool, timeout_s)
+        return cls(quick, blocking, pipes=pipes)
 
     async def run(self, call: Call) -> list[Any]:
         """Run one script. Raises RedisUnavailable; the script may have run all the same."""
         with _Timed(call.script.name):
             try:
-                reply = await self._quick.execute_command(
-                    "EVALSHA", call.script.sha, *call.arguments
-                )
+                return await self._script("EVALSHA", call.script.sha, call)
             except exceptions.NoScriptError:
-                reply = await self._quick.execute_command("EVAL", call.script.text, *call.arguments)
+                return await self._script("EVAL", call.script.text, call)
+
+    async def _script(self, command: str, script: str, call: Call) -> list[Any]:
+        words = (command, script, *call.arguments)
+        if self._pipes is None:
+            return cast("list[Any]", await self._quick.execute_command(*words))
+        (reply,) = await self._pipes.ask([words])
+        if isinstance(reply, Exception):
+            raise reply
         return cast("list[Any]", reply)
 
     async def run_many(self, calls: Sequence[Call], relied_on: int = 0) -> list[list[Any]]:
@@ -126,25 +150,29 @@ class Connection:
         if len(calls) == 1:
             return [await self.run(calls[0])]
         with _Timed("turn"):
-            pipeline = self._quick.pipeline(transaction=False)
+            commands: list[Command] = []
             sent: set[str] = set()
             for place, call in enumerate(calls):
                 trusted = place >= relied_on and call.script.sha in self._known
-                if not trusted and call.script.sha not in sent:
-                    pipeline.execute_command("EVAL", call.script.text, *call.arguments)
-                else:
-                    pipeline.execute_command("EVALSHA", call.script.sha, *call.arguments)
+                known = trusted or call.script.sha in sent
+                script = ("EVALSHA", call.script.sha) if known else ("EVAL", call.script.text)
+                commands.append((*script, *call.arguments))
                 sent.add(call.script.sha)
-            replies = await self._in_order(pipeline)
+            replies = await self._in_order(commands)
         self._known |= sent
         return [await self._settle(call, reply) for call, reply in zip(calls, replies, strict=True)]
 
-    async def _in_order(self, pipeline: Any) -> list[Any]:
-        """The replies of a pipeline, all of them in the order of the calls, or RedisUnavailable.
+    async def _in_order(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies to all, in their order, or RedisUnavailable.
 
         A cluster's client would send again, one by one, what met a slot on the move: a call that it
         gives up would let those behind it run first.
         """
+        if self._pipes:
+            return await self._pipes.ask(commands)
+        pipeline = self._quick.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
         if not self.clustered:
             return cast("list[Any]", await pipeline.execute(raise_on_error=False))
         replies = await pipeline.execute(raise_on_error=False, allow_redirections=False)
@@ -195,8 +223,13 @@ class Connection:
         return {"target_nodes": self._quick.get_node_from_key(key)}
 
     async def block(self, *args: Arg) -> Any:
-        """One blocking read of at most `LONGEST_BLOCK_S`; it takes a connection of its own."""
+        """One blocking read of at most `LONGEST_BLOCK_S`; it takes a connection of its own.
+
+        Its reply is as Redis sent it.
+        """
         with _outages:
+            if self._pipes:
+                return await self._pipes.block(args, LONGEST_BLOCK_S)
             return await self._blocking.execute_command(*args)
 
     async def groups(self, stream: str) -> list[dict[str, Any]]:
@@ -226,5 +259,7 @@ class Connection:
                     raise
 
     async def aclose(self) -> None:
+        if self._pipes:
+            self._pipes.close()
         await close_client(self._quick)
         await close_client(self._blocking)

@@ -317,10 +317,11 @@ def _submitted(status: str, more: Sequence[Any]) -> Submitted:
     return Submitted("accepted", budget=budget)
 
 
-def _parts(fields: Mapping[bytes, bytes]) -> list[Part]:
+def _parts(fields: Sequence[bytes]) -> list[Part]:
+    """The parts of an entry, whose fields come as names and values in turn."""
     parts = []
-    for name, content in fields.items():
-        job, colon, tail = _text(name).partition(":")
+    for name, content in zip(fields[::2], fields[1::2], strict=True):
+        job, colon, tail = name.decode().partition(":")
         if colon:
             attempt, kind, *offset = tail.split(":")
             place = int(offset[0]) if offset else None

@@ -5,9 +5,10 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,8 +52,10 @@ class Server:
 @asynccontextmanager
 async def serving(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     found = Server()
+    tasks: list[asyncio.Task[Any] | None] = []
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.current_task())
         found.connections += 1
         gone = asyncio.Event()
         found.closed.append(gone)
@@ -70,6 +73,12 @@ async def serving(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncItera
     async with server:
         yield found
         server.close()
+        for task in tasks:
+            if task:
+                # A test may be over before its connection is.
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
 
 def says(*writes: bytes, then_close: bool = False, calls: int = 1) -> Serve:
