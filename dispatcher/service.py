@@ -142,7 +142,7 @@ class Service:
             background.set()
             listening.cancel()
             forwarding.cancel()
-        await self._client.aclose()
+        self._client.close()
 
     def _claiming_duties(self) -> list[tuple[str, Callable[[], Awaitable[None]], float]]:
         return [

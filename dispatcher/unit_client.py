@@ -8,16 +8,14 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 
-import aiohttp
 import httpx
-from aiohttp.http_exceptions import HttpProcessingError
-from httpx_aiohttp import AiohttpTransport
+import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
 from common.models import ClaimedJob
 from dispatcher.settings import DispatcherSettings
 from dispatcher.watch import DeadlinePassed, Watch
-from dispatcher.wire import Receiver, Wire, Wires
+from dispatcher.wire import Receiver, UnitFault, Wire, Wires
 
 ROUTES = frozenset({"/v1/chat/completions", "/v1/completions"})
 
@@ -33,34 +31,53 @@ _REPORTED: dict[str, tuple[Callable[[list[float]], float], tuple[str, ...]]] = {
 }
 _REPORTED_NAMES = {name for _, names in _REPORTED.values() for name in names}
 
-# An answer that is not HTTP comes through the transport as aiohttp's own exception.
-_NO_HTTP = (aiohttp.ClientError, HttpProcessingError)
+_SUCCESS = range(200, 300)
+_PROBE_S = 5.0
+_MOST_PROBED_BYTES = 8 * 1024 * 1024
 
-# As for jobs: an idle connection goes before vLLM's server drops it.
-_LIMITS = httpx.Limits(keepalive_expiry=2.0)
+
+class _Page:
+    """Receives what a probe asks for."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._chunks: list[bytes] = []
+        self._bytes = 0
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(self._chunks)
+
+    def head(self, status: int, _: str) -> None:
+        self.status = status
+
+    def body(self, chunk: bytes) -> None:
+        self._bytes += len(chunk)
+        if self._bytes > _MOST_PROBED_BYTES:
+            raise UnitFault("long", f"a page of more than {_MOST_PROBED_BYTES} bytes")
+        self._chunks.append(chunk)
 
 
 class UnitClient:
-    """HTTP to one unit: jobs on wires of our own, and what is asked now and then with httpx."""
+    """HTTP to one unit."""
 
     def __init__(self, settings: DispatcherSettings) -> None:
-        headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "adasplit"}
-        if settings.unit_api_key:
-            headers["authorization"] = f"Bearer {settings.unit_api_key.get_secret_value()}"
         url = httpx.URL(settings.unit_url.rstrip("/"))
         tls = httpx.create_ssl_context() if url.scheme == "https" else None
-        self._client = httpx.AsyncClient(
-            base_url=url,
-            headers=headers,
-            transport=AiohttpTransport(verify=tls or False, limits=_LIMITS),
-        )
         port = url.port or (443 if tls else 80)
         self._wires = Wires(url.host, port, tls, settings.connect_timeout_s)
-        of_all = headers | {"host": url.netloc.decode(), "content-type": "application/json"}
-        del of_all["accept"]
+        self._path = url.raw_path.decode().rstrip("/")
+        headers = {
+            "host": url.netloc.decode(),
+            "accept-encoding": "identity",
+            "user-agent": "adasplit",
+        }
+        if settings.unit_api_key:
+            headers["authorization"] = f"Bearer {settings.unit_api_key.get_secret_value()}"
+        self._of_all = _lines(headers)
+        json = _lines({"content-type": "application/json"})
         self._heads = {
-            route: f"POST {url.raw_path.decode().rstrip('/')}{route} HTTP/1.1\r\n{_lines(of_all)}"
-            for route in ROUTES
+            route: f"POST {self._path}{route} HTTP/1.1\r\n{self._of_all}{json}" for route in ROUTES
         }
 
     async def post(
@@ -104,29 +121,37 @@ class UnitClient:
 
     async def models(self) -> tuple[str, ...] | None:
         """The ids under `/v1/models`; None when the unit does not say."""
-        answer = await self._get("/v1/models")
-        if answer is None:
+        page = await self._get("/v1/models")
+        if page is None:
             return None
         try:
-            return tuple(str(model["id"]) for model in answer.json()["data"])
+            return tuple(str(model["id"]) for model in orjson.loads(page)["data"])
         except (ValueError, KeyError, TypeError):
             return None
 
     async def load(self) -> dict[str, float]:
         """What the unit says of itself under `/metrics`; what it does not say is missing."""
-        answer = await self._get("/metrics")
-        return {} if answer is None else reported(answer.text)
+        page = await self._get("/metrics")
+        return {} if page is None else reported(page.decode(errors="replace"))
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
+        """Close idle connections; one that is in use is closed by who uses it."""
         self._wires.close()
-        await self._client.aclose()
 
-    async def _get(self, path: str) -> httpx.Response | None:
+    async def _get(self, path: str) -> bytes | None:
+        head = f"GET {self._path}{path} HTTP/1.1\r\n{self._of_all}{_lines({'accept': '*/*'})}\r\n"
+        page = _Page()
         try:
-            answer = await self._client.get(path, timeout=httpx.Timeout(5.0))
-        except (httpx.HTTPError, *_NO_HTTP):
+            async with asyncio.timeout(_PROBE_S):
+                wire = self._wires.idle() or await self._wires.connect()
+                try:
+                    await wire.send((head.encode("latin-1"),), page)
+                except BaseException:
+                    wire.close()
+                    raise
+        except (TimeoutError, UnitFault):
             return None
-        return answer if answer.is_success else None
+        return page.content if page.status in _SUCCESS else None
 
 
 def _of_attempt(job: ClaimedJob) -> dict[str, str]:

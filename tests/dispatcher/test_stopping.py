@@ -1,7 +1,5 @@
 """How a dispatcher goes: it claims nothing more, and leaves nothing behind."""
 
-from typing import Any
-
 import pytest
 from aiohttp import web
 
@@ -113,16 +111,10 @@ async def test_a_claim_under_way_when_it_stops_is_given_back(pool: Pool, gateway
 async def test_it_stops_at_once_while_its_unit_hangs_in_a_probe(
     pool: Pool, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Then the probe ends only because the dispatcher stops.
+    monkeypatch.setattr("dispatcher.unit_client._PROBE_S", 3600.0)
     unit = await pool.unit(when_released)
     dispatcher = await pool.dispatcher(unit, probe_s=0.05, drain_s=LIMIT_S)
-    client = dispatcher.service._client._client
-    get = client.get
-
-    async def get_without_limit(path: str, **_: Any) -> Any:
-        return await get(path, timeout=None)
-
-    # Then the probe ends only because the dispatcher stops.
-    monkeypatch.setattr(client, "get", get_without_limit)
     job = await gateway.submit()
     await until(lambda: unit.in_flight == 1)
     unit.probe_hangs = True
