@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import time
+from contextlib import suppress
 
 from common.connection import RedisUnavailable
 from common.duty import Backoff
@@ -82,7 +83,14 @@ class Submitter:
         backoff = Backoff(first_s=0.02, longest_s=0.5)
         while True:
             try:
-                return await self.once(job)
+                submitted = await self.once(job)
             except RedisUnavailable as outage:
                 log.info("redis away job=%s error=%s", job.id, outage)
                 await asyncio.sleep(backoff.failed())
+            else:
+                break
+        if backoff.tried:
+            # Whoever is answered now may ask again at once, and is not to hear that Redis is away.
+            with suppress(RedisUnavailable):
+                await self._watcher.catch_up()
+        return submitted

