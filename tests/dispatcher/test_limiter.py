@@ -2,9 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
+import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
+from common.models import ClaimedJob
+from common.policy import Policy
+from dispatcher.limiter import Limiter
+from dispatcher.metrics import Metrics
+from dispatcher.running import RunningJobs
 from tests.dispatcher.conftest import Gateway, Pool, until
 from tests.dispatcher.scripted import Call, event, when_released
 
@@ -14,6 +22,11 @@ ONLINE = {
     "worker_concurrency_limit_short": 64,
     "claim_poll_s": 600.0,
 }
+
+LONG_STREAM = ClaimedJob(
+    id="job", job_class="long", attempt=1, why="own", submitted_ms=0, claimed_ms=0,
+    deadline_ms=600_000, gateway="gateway", route="/v1/completions", stream=True, body=b"",
+)  # fmt: skip
 
 
 def streaming(every_s: float) -> Callable[[Call], Awaitable[web.StreamResponse]]:
@@ -94,3 +107,15 @@ async def test_an_override_turns_online_limits_on_and_off(pool: Pool, gateway: G
     await until(off)
     await gateway.submit_many(20)
     await until(lambda: unit.in_flight == 20)
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_what_a_token_takes_is_learnt_from_usage_or_from_the_last_events(said: bool) -> None:  # noqa: FBT001  # both ways
+    running = RunningJobs()
+    limiter = Limiter(running, Metrics("p", "u", CollectorRegistry()), Policy(), Policy)
+    for number in range(300):
+        job = running.add(replace(LONG_STREAM, id=f"job-{number}"))
+        limiter.first_byte(job)
+        job.sent_bytes = 40_000
+        limiter.answered(job, 100 if said else 0, event("x" * 372) * 10)
+    assert limiter._bytes_per_token == pytest.approx(400, rel=0.02)

@@ -84,3 +84,15 @@ def test_a_rate_reads_like_a_figure(value: float | None, text: str) -> None:
 )
 def test_a_time_reads_like_a_figure(value: float | None, text: str) -> None:
     assert seconds(value) == text
+
+
+async def test_a_limit_that_a_unit_found_stands_behind_its_jobs(world: World, watch: Watch) -> None:
+    world.state = state_of("unit-1")
+    world.pages = {"unit-1": REAL_PAGE.read_text()}
+    unit = world.state["units"]["unit-1"]
+    unit |= {"active": {"short": 12, "long": 0}, "online_limits": {"short": 21, "long": None}}
+    lines = shown(await watch().snapshot()).splitlines()
+    (line,) = [line for line in lines if line.startswith("unit-1")]
+    assert "12/21+0" in line
+    assert "…" not in line
+    assert max(map(len, lines)) <= 80
