@@ -85,6 +85,7 @@ def _facts(explanation: Explanation) -> list[tuple[str, str]]:
         ("waited", _waited(explanation)),
         ("ahead", _ahead(explanation)),
         ("attempts", _attempts(explanation)),
+        *_steal(explanation),
         ("times", _times(explanation)),
         ("tokens", _tokens(explanation)),
     ]
@@ -106,6 +107,20 @@ def _attempts(explanation: Explanation) -> str:
     on = f", on {', '.join(explanation.units)}" if explanation.units else ""
     stolen = ", by a unit of the other role" if explanation.stolen else ""
     return f"{explanation.attempts}{on}{stolen}"
+
+
+def _steal(explanation: Explanation) -> list[tuple[str, str]]:
+    if explanation.regret_s is not None:
+        back = f", which got it back {_times_said(explanation.revoked)}"
+        lost = f"short jobs lost {explanation.regret_s:.1f} s to it"
+        return [("cost", lost + back * bool(explanation.revoked))]
+    if explanation.held_up_by:
+        return [("held up", f"by what Short units stole: {', '.join(explanation.held_up_by)}")]
+    return []
+
+
+def _times_said(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _times(explanation: Explanation) -> str:

@@ -24,6 +24,8 @@ _WORDS = {
     "stolen": "{unit} claimed it for attempt {attempt} ({why})",
     "requeued": "{unit} gave it back",
     "reclaimed": "taken back from {unit}",
+    "revoked": "{unit} was asked to hand it back",
+    "weighed": "while it prefilled on {unit} for {prefill} s, short jobs lost {regret} s to it",
     "finished": "{unit} finished it: {outcome}",
     "flipped": "({unit} became {To})",
 }
@@ -61,6 +63,12 @@ class Explanation:
     ahead: int
     ahead_first: tuple[str, ...]
     stolen: bool
+    regret_s: float | None
+    """What short jobs lost while Short units prefilled it, all together."""
+    revoked: int
+    """How often it was handed back for short jobs."""
+    held_up_by: tuple[str, ...]
+    """Stolen jobs that prefilled, at the cost of short ones, while this short one waited."""
     flips: int
     steps: tuple[Step, ...]
     complete: bool
@@ -103,6 +111,9 @@ def explain_job(
         ahead=len(ahead),
         ahead_first=tuple(ahead[:_AHEAD_SHOWN]),
         stolen=any(event["event"] == "stolen" for event in claims),
+        regret_s=_seconds(0, _number(fields, "regret_ms")),
+        revoked=_number(fields, "revoked") or 0,
+        held_up_by=_held_up_by(fields, events, first_byte_ms or until_ms),
         flips=len(flips),
         steps=tuple(_steps(own, flips, submitted_ms)),
         complete=any(event["event"] == "submitted" for event in own),
@@ -114,6 +125,22 @@ def _ahead(job: str, job_class: str, waiting: Iterable[Mapping[str, str]]) -> li
     claimed = (event for event in waiting if event["event"] in {"claimed", "stolen"})
     jobs = [event["job"] for event in claimed if event.get("class") == job_class]
     return [other for other in dict.fromkeys(jobs) if other != job]
+
+
+def _held_up_by(
+    fields: Mapping[str, str], events: Iterable[Mapping[str, str]], until_ms: int
+) -> tuple[str, ...]:
+    if fields["class"] == "long":
+        return ()
+    since_ms = int(fields["submitted_ms"])
+    return tuple(
+        event["job"]
+        for event in events
+        if event["event"] == "weighed"
+        and int(event["regret_ms"])
+        and _at(event) > since_ms
+        and _at(event) - int(event["prefill_ms"]) < until_ms
+    )
 
 
 def _waited_for(
@@ -143,9 +170,13 @@ def _steps(
 def _tell(event: Mapping[str, str]) -> str:
     why = _CLAIMED.get(event.get("why", ""), "").format(role=_role(event))
     known = _WORDS.get(event["event"], event["event"])
-    told = known.format_map(
-        defaultdict(str, event) | {"why": why, "To": event.get("to", "").title()}
-    )
+    spelled = {
+        "why": why,
+        "To": event.get("to", "").title(),
+        "prefill": f"{int(event.get('prefill_ms', 0)) / 1000:.1f}",
+        "regret": f"{int(event.get('regret_ms', 0)) / 1000:.1f}",
+    }
+    told = known.format_map(defaultdict(str, event) | spelled)
     return f"{told}: {event['reason']}" if event.get("reason") else told
 
 

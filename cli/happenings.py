@@ -61,6 +61,6 @@ def _note(event: Mapping[str, str]) -> str:
             f"{clock} {event['unit']} holds {event['to']} {event['class']} jobs at most,"
             f" not {event['from']}: they are slow"
         )
-    if event["event"] in {"requeued", "reclaimed", "dead"}:
+    if event["event"] in {"requeued", "reclaimed", "revoked", "dead"}:
         return f"{clock} {event['unit']} {event['event']} {event['job']}: {event.get('reason', '')}"
     return ""

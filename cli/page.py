@@ -11,6 +11,7 @@ from common.keys import CLASSES, JobClass
 from common.models import PoolView, QueueView, UnitView
 from common.policy import Policy
 from common.state import limit_of, online_of
+from common.steals import Stealing
 
 _HEALTHY = {"", "ok", "up"}
 _NARROW_BAR = 24
@@ -27,7 +28,8 @@ def page(view: PoolView, policy: Policy, title: str, width: int = 80) -> Group:
     """Units with their slots, then queues."""
     bar_width = _WIDE_BAR if width >= _WIDE_FROM else _NARROW_BAR
     heading = Text(title, style="bold", no_wrap=True, overflow="ellipsis")
-    return Group(heading, Text(), _units(view, policy, bar_width), Text(), _queues(view))
+    units, queues = _units(view, policy, bar_width), _queues(view)
+    return Group(heading, Text(), units, Text(), queues, *_stealing(view.stealing, policy))
 
 
 def lately(counts: Mapping[str, int], notes: Iterable[str]) -> RenderableType:
@@ -102,6 +104,16 @@ def _queues(view: PoolView) -> Table:
     return table
 
 
+def _stealing(seen: Stealing, policy: Policy) -> list[Text]:
+    lines = []
+    if seen.steals:
+        cost = f"{seen.regret_s:.1f} s in {seen.prefill_s:.1f} s of their prefill"
+        lines.append(f"{seen.steals} steals cost short jobs {cost}")
+    if policy.adaptive and seen.idle_s is not None:
+        lines.append(f"the next: after {seen.idle_s:.1f} s idle, of {seen.tokens} tokens at most")
+    return [Text(), *(Text(line, style="dim") for line in lines)] if lines else []
+
+
 def _takes_jobs(unit: UnitView) -> bool:
     return unit.alive and not unit.draining
 
@@ -122,4 +134,5 @@ def _counted(counts: Mapping[str, int]) -> str:
     words = [f"{counts.get('ok', 0)} ok"]
     words += [f"{count} {name}" for name, count in ended.items() if count]
     words += [f"{counts.get('flipped', 0)} flips", f"{counts.get('stolen', 0)} steals"]
+    words += [f"{counts['revoked']} revoked"] if counts.get("revoked") else []
     return ", ".join(words)

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from common.keys import CLASSES, JobClass
 from common.models import PoolView, QueueView, UnitView
+from common.steals import Stealing
 
 
 def view_of(state: Mapping[str, Any]) -> PoolView:
@@ -18,6 +19,7 @@ def view_of(state: Mapping[str, Any]) -> PoolView:
             for name, queue in queues.items()
         },
         overrides={},
+        stealing=Stealing(**(state.get("stealing") or {})),
     )
 
 

@@ -40,6 +40,26 @@ class AdaptivePolicy(BaseModel):
     """A long job goes behind those that come within its prefill time times this; 0: in order."""
     adaptive_oldest_every: int = Field(default=8, ge=1)
     """While a job has starved, every so many claims take the oldest first."""
+    adaptive_steal_regret_share: float = Field(default=0.1, ge=0)
+    """Seconds that short jobs may lose to each second of a stolen prefill."""
+    adaptive_steal_debt_s: float = Field(default=3.0, ge=0)
+    """Seconds that short jobs lose beyond that share before steals become more careful."""
+    adaptive_steal_idle_most_s: float = Field(default=30.0, ge=0)
+    """The longest that costly steals make `rasp_steal_cooldown_s`."""
+    adaptive_steal_tokens_least: int = Field(default=8192, ge=1)
+    """The smallest that costly steals make the largest prompt that may be stolen."""
+    adaptive_steal_tokens_most: int = Field(default=131072, ge=1)
+    """The largest prompt that may be stolen."""
+    adaptive_steal_recovery_s: float = Field(default=1200.0, gt=0)
+    """Time in which both go from their most careful to their boldest, when no steal costs much."""
+    adaptive_revocations: int = Field(default=1, ge=0)
+    """How often a long job without a first byte may be handed back for short ones; 0: never."""
+    adaptive_revoke_wait_s: float = Field(default=0.1, ge=0)
+    """A long job is handed back only when a short job has waited for so long."""
+    adaptive_revoke_ahead_s: float = Field(default=1.5, ge=0)
+    """And when it would have to wait for so long still, which the long prefill lasts at least."""
+    adaptive_revoke_share: float = Field(default=0.02, ge=0)
+    """Share of the units' time whose prefill work may be thrown away for short jobs."""
     prefill_overhead_s: float = Field(default=0.02, ge=0)
     """Prefill time of a prompt, whatever its length, before a unit's own pace is known."""
     prefill_1k_tokens_s: float = Field(default=0.117, gt=0)

@@ -1,16 +1,22 @@
 """The calls of the scripts: the keys and arguments of each, from the words that the store uses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
-from common.keys import CLASSES, JobClass, Keys, other_class
-from common.models import UNBOUNDED, Bounds, Finish, Lease, NewJob, Outcome, Part, Relay
+from common.keys import CLASSES, JobClass, other_class
+from common.models import (
+    UNBOUNDED,
+    Bounds,
+    Finish,
+    Lease,
+    NewJob,
+    Outcome,
+    Part,
+    Relay,
+)
 from common.policy import Policy
-from common.scripts import Arg, Call, Script
-from common.settings import Settings
-
-
-def ms(seconds: float) -> int:
-    return round(seconds * 1000)
+from common.scripts import Arg, Call
+from common.steering import SteeringCalls, ms
 
 
 def _or_none(number: int | None) -> Arg:
@@ -32,23 +38,13 @@ def _placed(part: Part) -> str:
     return part.kind if part.offset is None else f"{part.kind}:{part.offset}"
 
 
-class Calls:
-    """Builds the calls of one pool's scripts.
+class Calls(SteeringCalls):
+    """Builds the calls of one pool's scripts."""
 
-    `now_ms` replaces Redis's clock, for tests and simulations.
-    """
-
-    def __init__(
-        self,
-        scripts: Mapping[str, Script],
-        settings: Settings,
-        now_ms: Callable[[], int] | None = None,
-    ) -> None:
-        self.keys = Keys(settings.pool)
-        self._scripts = scripts
-        self._settings = settings
-        self._now_ms = now_ms
-        self._claims: dict[str, tuple[Policy, Call]] = {}
+    @cached_property
+    def _claims(self) -> dict[str, tuple[Policy, Call]]:
+        """The usual claim of each unit, and the policy that it was built for."""
+        return {}
 
     def register(self, unit: str, fields: Mapping[str, Arg]) -> Call:
         keys = self._unit_keys(unit, "role", "active", "leases", "idle_since", "unit")
@@ -152,7 +148,15 @@ class Calls:
         return self._call("renew", keys, args, rest)
 
     def requeue(
-        self, unit: str, lease: Lease, gateway: str, reason: str, *, spared: bool, lapsed_only: bool
+        self,
+        unit: str,
+        lease: Lease,
+        gateway: str,
+        reason: str,
+        *,
+        spared: bool,
+        revoked: bool,
+        lapsed_only: bool,
     ) -> Call:
         unit_keys = self._unit_keys(unit, "active", "leases", "idle_since")
         keys = unit_keys | {
@@ -184,47 +188,10 @@ class Calls:
             "max_attempts": self._settings.max_attempts,
             "lapsed_only": int(lapsed_only),
             "spared": int(spared),
+            "revoked": int(revoked),
             "reason": reason,
         }
         return self._call("requeue", keys, args)
-
-    def survey(self, units: Sequence[str]) -> Call:
-        keys = {
-            "queue_long": self.keys.queue("long"),
-            "requeued_long": self.keys.requeued("long"),
-            "due_long": self.keys.due("long"),
-            "job_prefix": self.keys.job(""),
-            "leases_prefix": self.keys.leases(""),
-            "lane_prefix": self.keys.lane(""),
-        }
-        return self._call("survey", keys, {}, units)
-
-    def lead(self, scaler: str, ttl_s: float) -> Call:
-        args: dict[str, Arg] = {"scaler": scaler, "ttl_ms": ms(ttl_s)}
-        return self._call("lead", {"leader": self.keys.leader}, args)
-
-    def flip(self, scaler: str, unit: str, to: JobClass, reason: str, policy: Policy) -> Call:
-        keys = self._waiting_keys() | {
-            "units": self.keys.units,
-            "pulse": self.keys.pulse,
-            "leader": self.keys.leader,
-            "cooldown": self.keys.cooldown,
-            "role": self.keys.role(unit),
-            "events": self.keys.events,
-            "role_prefix": self.keys.role(""),
-            "unit_prefix": self.keys.unit(""),
-            "wake_prefix": self.keys.wake(""),
-        }
-        args: dict[str, Arg] = {
-            "scaler": scaler,
-            "unit_name": unit,
-            "to": to,
-            "cooldown_ms": ms(policy.flip_cooldown_s),
-            "min_short": policy.qhap_min_short,
-            "min_long": policy.qhap_min_long,
-            "reason": reason,
-        }
-        return self._call("flip", keys, args)
 
     def relay(self, unit: str, relay: Relay) -> Call:
         keys = self._unit_keys(unit, "unit") | {
@@ -322,10 +289,13 @@ class Calls:
             "most": _or_none(most),
             "short_tokens": _or_none(bounds.short_tokens),
             "long_jobs": _or_none(bounds.long_jobs),
+            "steal_tokens": _or_none(bounds.steal_tokens),
             "oldest_every": _or_none(bounds.oldest_every),
             **_limits(policy, bounds),
             "rasp_steal": int(policy.rasp_steal),
-            "rasp_steal_cooldown_s": policy.rasp_steal_cooldown_s,
+            "rasp_steal_cooldown_s": (
+                policy.rasp_steal_cooldown_s if bounds.steal_idle_s is None else bounds.steal_idle_s
+            ),
             "rasp_long_takes_short": int(policy.rasp_long_takes_short),
             "starvation_bound_s": policy.starvation_bound_s,
         }
@@ -351,25 +321,6 @@ class Calls:
         kinds = ("requeued", "waiting", "due", "spent", "virtual")
         return {kind: getattr(self.keys, kind)(job_class) for kind in kinds}
 
-    def _waiting_keys(self) -> dict[str, str]:
-        hungry = {f"hungry_{name}": self.keys.hungry(name) for name in CLASSES}
-        return hungry | {f"woken_{name}": self.keys.woken(name) for name in CLASSES}
-
     def _gateway_keys(self, gateway: str) -> dict[str, str]:
         keys = self.keys
         return {"gateways": keys.gateways, "reply": keys.reply(gateway), "pulse": keys.pulse}
-
-    def _unit_keys(self, unit: str, *names: str) -> dict[str, str]:
-        return {name: getattr(self.keys, name)(unit) for name in names}
-
-    def _call(
-        self, name: str, keys: Mapping[str, str], args: Mapping[str, Arg], rest: Sequence[Arg] = ()
-    ) -> Call:
-        script = self._scripts[name]
-        common: dict[str, Arg] = {
-            "now_ms": self._now_ms() if self._now_ms else "",
-            "alive_ms": ms(self._settings.alive_s),
-            "events_kept": self._settings.events_kept,
-        }
-        shared = {key: value for key, value in common.items() if key in script.args}
-        return script.call(keys, shared | dict(args), rest)

@@ -125,8 +125,18 @@ class Keys:
         return f"{self.prefix}:woken:{role}"
 
     def wake(self, unit: str) -> str:
-        """LIST, TTL: what a unit's dispatcher is to look at: claim, cancel:<job>:<attempt>."""
+        """LIST, TTL: messages to a unit's dispatcher: claim, cancel:… or revoke:<job>:<attempt>."""
         return f"{self.prefix}:wake:{unit}"
+
+    @property
+    def steals(self) -> str:
+        """ZSET, TTL: job:attempt that a Short unit stole and prefills -> last look at it (ms)."""
+        return f"{self.prefix}:steals"
+
+    @property
+    def stealing(self) -> str:
+        """HASH, permanent: what steals have cost, and what they may be (adaptive policy)."""
+        return f"{self.prefix}:stealing"
 
     @property
     def gateways(self) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from common.keys import JobClass
+from common.steals import Stealing
 
 Outcome = Literal["ok", "failed", "cancelled", "expired", "dead"]
 """How a job ended.
@@ -111,7 +112,8 @@ class Bounds:
 
     Short jobs are taken until their prompts have `short_tokens` tokens or more. While a job has
     starved, one in `oldest_every` claims takes the oldest first; None: none does. `limit_short` and
-    `limit_long` are online limits, which lower those of the settings.
+    `limit_long` are online limits, which lower those of the settings. A steal takes no job of more
+    than `steal_tokens`, by a unit that was idle for `steal_idle_s`; None: as settings say.
     """
 
     short_tokens: int | None = None
@@ -119,6 +121,8 @@ class Bounds:
     oldest_every: int | None = None
     limit_short: int | None = None
     limit_long: int | None = None
+    steal_tokens: int | None = None
+    steal_idle_s: float | None = None
 
     @property
     def by_prefill(self) -> bool:
@@ -220,9 +224,9 @@ class Lease:
 
 @dataclass(frozen=True)
 class Wake:
-    """A message to a unit's dispatcher: claim now, or abort a job's attempt."""
+    """A message to a unit's dispatcher: claim now, abort a job's attempt, or hand it back."""
 
-    kind: Literal["claim", "cancel"]
+    kind: Literal["claim", "cancel", "revoke"]
     job: str = ""
     attempt: int = 0
 
@@ -300,13 +304,16 @@ class Standing:
 
 @dataclass(frozen=True)
 class Prefilling:
-    """A job in flight of which no byte was seen yet."""
+    """A job in flight of which no byte was seen yet; `revoked`: how often it was handed back."""
 
     unit: str
     job_class: JobClass
     tokens: int
     claimed_ms: int
     streams: bool
+    job: str
+    attempt: int
+    revoked: int = 0
 
 
 @dataclass(frozen=True)
@@ -334,6 +341,7 @@ class PoolView:
     overrides: dict[str, str]
     body_bytes: int = 0
     dead: int = 0
+    stealing: Stealing = field(default_factory=Stealing)
 
 
 @dataclass(frozen=True)

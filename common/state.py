@@ -1,5 +1,6 @@
 """The pool as `/v1/state` and `adasplit status` show it: a pure translation of a view."""
 
+from dataclasses import asdict
 from typing import Any
 
 from common.keys import CLASSES, JobClass
@@ -17,6 +18,7 @@ def state_of(pool: str, view: PoolView, policy: Policy) -> dict[str, Any]:
             name: {"depth": view.queues[name].depth, "oldest_s": view.queues[name].oldest_s}
             for name in CLASSES
         },
+        "stealing": asdict(view.stealing),
         "policy": {name: getattr(policy, name) for name in Policy.model_fields},
         "overrides": view.overrides,
     }

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from common.calls import Calls, ms
+from common.calls import Calls
 from common.connection import Connection
 from common.keys import CLASSES, JobClass
 from common.models import (
@@ -22,6 +22,7 @@ from common.models import (
     NewJob,
     Outcome,
     Part,
+    Prefilling,
     Relay,
     Relayed,
     Submitted,
@@ -32,6 +33,8 @@ from common.models import (
 from common.policy import Policy
 from common.scripts import Arg
 from common.settings import Settings
+from common.steals import Weighed
+from common.steering import ms
 
 log = logging.getLogger(__name__)
 
@@ -205,11 +208,15 @@ class Store:
         reason: str,
         *,
         spared: bool = False,
+        revoked: bool = False,
         lapsed_only: bool = False,
     ) -> str:
         """Give a job back: OK, DEAD, CANCELLED, SUPERSEDED or (lapsed_only) HELD."""
         call = self._calls.requeue(
-            unit, lease, gateway, reason, spared=spared, lapsed_only=lapsed_only
+            *(unit, lease, gateway, reason),
+            spared=spared,
+            revoked=revoked,
+            lapsed_only=lapsed_only,
         )
         return _text((await self._connection.run(call))[0])
 
@@ -248,6 +255,27 @@ class Store:
         """Change a unit's role; answers OK or which guard refused."""
         call = self._calls.flip(scaler, unit, to, reason, policy or self._settings)
         return _text((await self._connection.run(call))[0])
+
+    async def revoke(self, scaler: str, found: Prefilling, most: int, reason: str) -> str:
+        """Ask a unit to hand a long job back, at most so many times; answers OK or why not."""
+        return _text(
+            (await self._connection.run(self._calls.revoke(scaler, found, most, reason)))[0]
+        )
+
+    # Steals
+
+    async def weigh(self, unit: str, steal: Weighed, *, over: bool) -> float | None:
+        """Charge a stolen job with what short jobs lost to it since the last look.
+
+        Answers what that is so far, in seconds; None when the unit does not run it any more.
+        """
+        status, *regret_ms = await self._connection.run(self._calls.weigh(unit, steal, over=over))
+        return int(regret_ms[0]) / 1000 if status == b"OK" else None
+
+    async def adjust(self, scaler: str, idle_s: float, tokens: int) -> bool:
+        """Say what steals may be; answers whether this scaler leads."""
+        reply = await self._connection.run(self._calls.adjust(scaler, idle_s, tokens))
+        return bool(reply[0] == b"OK")
 
     async def _claimed(self, unit: str, reply: list[Any], policy: Policy | None) -> Claim:
         status, *more = reply
@@ -331,7 +359,7 @@ def _parts(fields: Sequence[bytes]) -> list[Part]:
 
 def _wake(message: str) -> Wake:
     kind, _, tail = message.partition(":")
-    if kind != "cancel":
+    if kind not in {"cancel", "revoke"}:
         return Wake("claim")
     job, _, attempt = tail.partition(":")
-    return Wake("cancel", job, int(attempt))
+    return Wake(cast("Any", kind), job, int(attempt))

@@ -11,6 +11,7 @@ from common.connection import Connection
 from common.keys import CLASSES, GROUP, JobClass, Keys
 from common.models import Lease, PoolView, Prefilling, QueueView, Survey, UnitView
 from common.settings import Settings
+from common.steals import Stealing
 
 _KNOWN_UNIT_FIELDS = {
     *("url", "models", "limit", "limit_short", "limit_long", "draining", "health"),
@@ -44,12 +45,21 @@ class Views:
 
     async def pool(self) -> PoolView:
         """The pool now. Queues that nobody made yet count as empty."""
-        heartbeats, overrides, body_bytes, dead, pulse, now = await self._connection.commands(
+        (
+            heartbeats,
+            overrides,
+            body_bytes,
+            dead,
+            stealing,
+            pulse,
+            now,
+        ) = await self._connection.commands(
             [
                 ["ZRANGE", self.keys.units, 0, -1, "WITHSCORES"],
                 ["HGETALL", self.keys.policy],
                 ["GET", self.keys.bytes],
                 ["XLEN", self.keys.dead],
+                ["HGETALL", self.keys.stealing],
                 self._pulse(),
                 ["TIME"],
             ]
@@ -64,6 +74,7 @@ class Views:
             overrides=_texts(overrides),
             body_bytes=max(0, int(body_bytes or 0)),
             dead=int(dead),
+            stealing=_stealing(stealing),
         )
 
     async def survey(self, units: Sequence[str]) -> Survey:
@@ -79,14 +90,21 @@ class Views:
                     int(size),
                     int(at),
                     streams=streams == b"1",
+                    job=job.decode(),
+                    attempt=int(attempt),
+                    revoked=int(revoked),
                 )
-                for unit, job_class, size, at, streams in found
+                for unit, job_class, size, at, streams, job, attempt, revoked in found
             ),
         )
 
     async def overrides(self) -> dict[str, str]:
         """The live overrides of the policy."""
         return _texts(await self._connection.command("HGETALL", self.keys.policy))
+
+    async def stealing(self) -> Stealing:
+        """What steals have cost, and what they may be."""
+        return _stealing(await self._connection.command("HGETALL", self.keys.stealing))
 
     async def depth(self, job_class: JobClass) -> int:
         """Jobs submitted and not claimed."""
@@ -279,6 +297,18 @@ class Views:
             pace=float(known.get("pace") or 1),
             reported={key: known[key] for key in known.keys() - _KNOWN_UNIT_FIELDS},
         )
+
+
+def _stealing(reply: Mapping[bytes, bytes]) -> Stealing:
+    fields = {name: float(value) for name, value in _texts(reply).items()}
+    idle_ms, tokens = fields.get("idle_ms"), fields.get("tokens")
+    return Stealing(
+        steals=int(fields.get("steals", 0)),
+        regret_s=fields.get("regret_ms", 0) / 1000,
+        prefill_s=fields.get("prefill_ms", 0) / 1000,
+        idle_s=None if idle_ms is None else idle_ms / 1000,
+        tokens=None if tokens is None else int(tokens),
+    )
 
 
 def _ms(time: list[Any]) -> int:

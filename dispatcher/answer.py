@@ -103,9 +103,10 @@ class Answer:
             self._kept_bytes = _TAIL_BYTES
 
     def _pass_on(self, chunk: bytes) -> None:
-        if not chunk:
-            return
         running = self._running
+        # A byte may come between an abort and its end: what is handed back then has sent nothing.
+        if not chunk or running.abort_reason:
+            return
         job = running.job
         if not running.sent:
             running.sent = True

@@ -11,6 +11,7 @@ from common.keys import JobClass
 from common.models import UNBOUNDED, Bounds, Claim
 from common.policy import Policy
 from common.prefill import Prefill
+from common.steals import Stealing
 from common.views import Views
 from dispatcher.bounds import UnitState, bounds
 from dispatcher.pace import Pace
@@ -26,6 +27,7 @@ class Bounder:
         self._policy = policy
         self._running = running
         self._overrides: Mapping[str, str] = {}
+        self._stealing = Stealing()
         self._pace = Pace()
         self._role: JobClass = "short"
         self._role_since_s = float("-inf")
@@ -42,7 +44,7 @@ class Bounder:
     def bounds(self) -> Bounds:
         if not self._policy.adaptive:
             return UNBOUNDED
-        return bounds(self._state(), self._policy)
+        return bounds(self._state(), self._policy, self._stealing)
 
     def claimed(self, claim: Claim) -> None:
         if claim.role != self._role and not claim.draining:
@@ -55,11 +57,13 @@ class Bounder:
         self._pace.first_byte(now_s, running.started_s, job.tokens, self._policy, long=long)
 
     async def step(self) -> None:
-        """Look whether somebody overrides the policy now."""
+        """Look whether somebody overrides the policy now, and what steals may be."""
         overrides = await self._views.overrides()
         if overrides != self._overrides:
             self._overrides = overrides
             self._policy = self._settings.under(overrides)
+        if self._policy.adaptive:
+            self._stealing = await self._views.stealing()
 
     def _state(self) -> UnitState:
         unsent: dict[JobClass, list[Prefill]] = {"short": [], "long": []}

@@ -12,6 +12,10 @@ from common.adaptive import AdaptivePolicy
 from common.keys import JobClass
 from common.models import Bounds
 from common.prefill import Prefill, brought_s, left_s
+from common.steals import Stealing
+
+UNKNOWN = Stealing()
+"""Before any steal: the settings say what it may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,17 @@ class UnitState:
     pace: float = 1.0
 
 
-def bounds(unit: UnitState, policy: AdaptivePolicy) -> Bounds:
+def bounds(unit: UnitState, policy: AdaptivePolicy, stealing: Stealing = UNKNOWN) -> Bounds:
     """For either role: a claim asks without knowing which the unit has by now."""
     if not policy.adaptive:
         return Bounds()
-    return Bounds(_short(unit, policy), _long(unit, policy), policy.adaptive_oldest_every)
+    return Bounds(
+        short_tokens=_short(unit, policy),
+        long_jobs=_long(unit, policy),
+        oldest_every=policy.adaptive_oldest_every,
+        steal_tokens=stealing.tokens,
+        steal_idle_s=stealing.idle_s,
+    )
 
 
 def _short(unit: UnitState, policy: AdaptivePolicy) -> int:

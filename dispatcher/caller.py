@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from common.tracing import Tracing
 
 log = logging.getLogger(__name__)
+
+Cause = Literal["unit failed", "drained", "revoked"]
+"""Why a job goes back; only a unit that failed makes it count as an attempt."""
 
 
 class Caller:
@@ -140,7 +143,7 @@ class Caller:
         if running.sent:
             self._finish(running, "failed", reason=str(fault))
         else:
-            await self._give_back(running, str(fault), spared=False)
+            await self._give_back(running, str(fault), "unit failed")
 
     async def _aborted(self, running: RunningJob) -> None:
         reason = running.abort_reason
@@ -150,11 +153,13 @@ class Caller:
         elif reason == "drained" and running.sent:
             self._finish(running, "failed", reason="the dispatcher stopped")
         elif reason == "drained":
-            await self._give_back(running, "the dispatcher stopped", spared=True)
+            await self._give_back(running, "the dispatcher stopped", "drained")
+        elif reason == "revoked":
+            await self._give_back(running, "short jobs needed its unit", "revoked")
         else:
             running.trace.over("superseded")
 
-    async def _give_back(self, running: RunningJob, reason: str, *, spared: bool) -> None:
+    async def _give_back(self, running: RunningJob, reason: str, cause: Cause) -> None:
         """Requeue an attempt that has sent nothing; asks until Redis answers."""
         job = running.job
         lease = Lease(job.id, job.attempt, job.job_class)
@@ -162,13 +167,15 @@ class Caller:
         while True:
             try:
                 status = await self._store.requeue(
-                    self._settings.unit, lease, job.gateway, reason, spared=spared
+                    *(self._settings.unit, lease, job.gateway, reason),
+                    spared=cause == "drained",
+                    revoked=cause == "revoked",
                 )
             except RedisUnavailable:
                 await asyncio.sleep(backoff.failed())
             else:
                 break
-        self._metrics.gave_back(job.job_class, status, "drained" if spared else "unit failed")
+        self._metrics.gave_back(job.job_class, status, cause)
         running.trace.over("requeued" if status == "OK" else status.lower(), reason)
         self._forwarder.ask_claim()
 

@@ -1,4 +1,4 @@
-"""The listener: reads the messages to this unit's dispatcher, wake-ups and cancellations."""
+"""The listener: reads the messages to this unit's dispatcher: wake-ups, and what it is to abort."""
 
 from common.store import Store
 from dispatcher.claimer import Claimer
@@ -20,5 +20,7 @@ class Listener:
         for wake in await self._store.read_wakes(self._unit, _WAIT_S):
             if wake.kind == "cancel":
                 self._running.cancel(wake.job, wake.attempt)
+            elif wake.kind == "revoke":
+                self._running.revoke(wake.job, wake.attempt)
             else:
                 self._claimer.wake()

@@ -11,7 +11,10 @@ from dispatcher.health import UnitHealth
 from dispatcher.running import RunningJobs
 
 _STEALS = frozenset({"stolen", "borrowed", "starved"})
-_REASONS = ("drained", "unit failed", "lease lapsed", "dispatcher restarted", "claim reply lost")
+_REASONS = (
+    *("drained", "revoked", "unit failed", "lease lapsed", "dispatcher restarted"),
+    "claim reply lost",
+)
 
 
 class Metrics:
@@ -46,6 +49,16 @@ class Metrics:
         self._first_byte = self._histogram(
             "unit_first_byte", "From claim to the unit's first byte."
         )
+        self._regret = Children(
+            Histogram(
+                "adasplit_steal_regret_seconds",
+                "Time that short jobs lost to a steal.",
+                ("pool", "unit"),
+                buckets=SECONDS,
+                registry=registry,
+            ),
+            *self._here,
+        )[()]
         self._called = self._histogram("unit_call", "From claim to the end of the unit's answer.")
         self._tpot = self._histogram(
             "unit_tpot", "For each token after the first, of a stream that ended.", TOKEN_SECONDS
@@ -95,6 +108,10 @@ class Metrics:
 
     def first_byte(self, job_class: str, after_s: float) -> None:
         self._first_byte[job_class].observe(after_s)
+
+    def weighed(self, regret_s: float) -> None:
+        """A steal whose prefill is over, and what short jobs lost to it, all together."""
+        self._regret.observe(regret_s)
 
     def answered(self, job_class: str, after_s: float, prompt: int, completion: int) -> None:
         """A whole answer, so long after its claim, of so many tokens; 0 is not said."""

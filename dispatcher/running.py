@@ -10,7 +10,7 @@ from common.keys import JobClass
 from common.models import ClaimedJob
 from dispatcher.traces import UNTRACED, AttemptTrace
 
-AbortReason = Literal["cancelled", "superseded", "gateway gone", "drained"]
+AbortReason = Literal["cancelled", "superseded", "gateway gone", "drained", "revoked"]
 
 _EARLY_CANCELS_KEPT = 1024
 
@@ -20,7 +20,8 @@ class RunningJob:
     """One attempt.
 
     `calling`: the unit is being called; `sent`: it went towards the client, `sent_bytes` of its
-    body; `ended`: its outcome is on the way to Redis.
+    body; `ended`: its outcome is on the way to Redis. `prefilled` is there for whoever waits for
+    the end of its prefill: the first byte, or the end of the attempt.
     """
 
     job: ClaimedJob
@@ -32,6 +33,7 @@ class RunningJob:
     abort_reason: AbortReason | None = None
     started_s: float = field(default_factory=time.monotonic)
     trace: AttemptTrace = UNTRACED
+    prefilled: asyncio.Event | None = None
 
     @property
     def age_s(self) -> float:
@@ -47,6 +49,8 @@ class RunningJob:
         if self.abort_reason is not None or self.ended:
             return
         self.abort_reason = reason
+        if self.prefilled:
+            self.prefilled.set()
         # Only the call is interrupted: before its first step a cancelled task would never run, and
         # after the call it tells Redis how it ended.
         if self.calling and self.task is not None:
@@ -70,6 +74,9 @@ class RunningJobs:
 
     def count(self, job_class: JobClass) -> int:
         return sum(running.job.job_class == job_class for running in self._jobs.values())
+
+    def get(self, job: str) -> RunningJob | None:
+        return self._jobs.get(job)
 
     def all(self) -> list[RunningJob]:
         return list(self._jobs.values())
@@ -103,6 +110,12 @@ class RunningJobs:
             running.abort("cancelled")
         else:
             self._early_cancels.append((job, attempt))
+
+    def revoke(self, job: str, attempt: int) -> None:
+        """Hand back an attempt whose unit others need, unless it has sent something."""
+        running = self._jobs.get(job)
+        if running and running.job.attempt == attempt and not running.sent:
+            running.abort("revoked")
 
     def abort(self, job: str, reason: AbortReason, attempt: int | None = None) -> None:
         running = self._jobs.get(job)

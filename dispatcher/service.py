@@ -31,6 +31,7 @@ from dispatcher.renewer import Renewer
 from dispatcher.running import RunningJob, RunningJobs
 from dispatcher.settings import DispatcherSettings
 from dispatcher.unit_client import UnitClient
+from dispatcher.weigher import Weigher
 
 if TYPE_CHECKING:
     from common.tracing import Tracing
@@ -96,6 +97,7 @@ class Service:
             self._running, self._metrics, settings, lambda: self._bounder.policy
         )
         self._metrics.observe_limits(self._limiter.limit, self._limiter.tpot_s)
+        self._weigher = Weigher(self._store, unit, self._running, self._bounder, self._metrics)
         self._heartbeater = Heartbeater(
             self._store, self._health, self._prober, self._bounder, self._limiter, settings
         )
@@ -166,6 +168,8 @@ class Service:
         self._bounder.claimed(claim)
         self._claimer.claimed(claim)
         self._limiter.claimed()
+        for steal in self._weigher.stolen(claim):
+            self._caller.spawn(self._weigher.follow(steal))
 
     def _bounds(self) -> Bounds:
         return self._limiter.within(self._bounder.bounds())
@@ -173,6 +177,7 @@ class Service:
     def _first_byte(self, running: RunningJob) -> None:
         self._bounder.first_byte(running)
         self._limiter.first_byte(running)
+        self._weigher.first_byte(running)
         if self._bounder.bounds().by_prefill:
             # A prefill is over: what waited for that may now be taken, and nobody else says so.
             self._claimer.wake()

@@ -10,13 +10,16 @@ from common.keys import CLASSES
 from common.models import NewJob, PoolView
 from common.settings import Settings
 from common.state import state_of
+from common.steals import Stealing
 from common.store import Store
 from common.views import Views
 from lab.agenda import Agenda
 from lab.asking import Asking
 from lab.dispatcher import GATEWAY, VirtualDispatcher
 from scaler import adaptive, qhap
+from scaler.adjuster import Adjuster
 from scaler.qhap import Flip
+from scaler.revoker import Revoker
 from scaler.surveyor import Surveyor
 from simulator.costs import CostModel
 
@@ -45,11 +48,15 @@ class AdaSplit:
     ) -> None:
         self.seen: list[Snapshot] = []
         self.flips: Counter[str] = Counter()
+        self.stealing = Stealing()
         self._agenda = agenda
         self._settings = settings
         self._store = Store(connection, settings, agenda.now_ms)
         self._views = Views(connection, settings, agenda.now_ms)
         self._surveyor = Surveyor(self._views)
+        self._revoker = Revoker(self._store, _SCALER, settings.pool)
+        self._adjuster = Adjuster(self._store, _SCALER)
+        self.revoked = 0
         self._connection = connection
         self._timeout_s = timeout_s
         self._asked: dict[str, Asking] = {}
@@ -72,6 +79,8 @@ class AdaSplit:
             if self._settings.slots == "online":
                 await dispatcher.look()
         self._agenda.after(0.0, self._decide)
+        if self._settings.adaptive:
+            self._agenda.after(0.0, self._tell_limits)
 
     async def submit(self, asking: Asking) -> None:
         self._asked[asking.job] = asking
@@ -87,29 +96,45 @@ class AdaSplit:
 
     async def end(self) -> None:
         """A last look at the pool, after everything."""
-        self._note(await self._views.pool())
+        view = await self._views.pool()
+        self._note(view)
+        self.stealing = view.stealing
 
     async def _decide(self) -> None:
         view = await self._views.pool()
         if self._agenda.now_s >= len(self.seen):
             self._note(view)
-        flip = await self._flip_wanted(view)
-        if flip:
-            answer = await self._store.flip(
-                _SCALER, flip.unit, flip.to, flip.reason, self._settings
-            )
-            self.flips[flip.to if answer == "OK" else answer] += 1
-            await self._woke()
+        if self._settings.adaptive:
+            await self._steer(view)
+        else:
+            await self._flip(qhap.decide(view, self._settings))
         self._agenda.after(self._settings.decision_every_s, self._decide)
+
+    async def _steer(self, view: PoolView) -> None:
+        seen = await self._surveyor.look(view, self._settings)
+        await self._flip(adaptive.decide(seen, self._settings))
+        answer = await self._revoker.step(seen, self._settings)
+        self.revoked += answer == "OK"
+        await self._adjuster.step(view, self._settings)
+        await self._woke()
+
+    async def _flip(self, flip: Flip | None) -> None:
+        if flip is None:
+            return
+        answer = await self._store.flip(_SCALER, flip.unit, flip.to, flip.reason, self._settings)
+        self.flips[flip.to if answer == "OK" else answer] += 1
+        await self._woke()
+
+    async def _tell_limits(self) -> None:
+        """As dispatchers do that look what steals may be, with each heartbeat."""
+        stealing = await self._views.stealing()
+        for dispatcher in self._dispatchers.values():
+            dispatcher.stealing = stealing
+        self._agenda.after(self._settings.heartbeat_s, self._tell_limits)
 
     def _note(self, view: PoolView) -> None:
         state = state_of(self._settings.pool, view, self._settings)
         self.seen.append(snapshot(state, self._agenda.now_s))
-
-    async def _flip_wanted(self, view: PoolView) -> Flip | None:
-        if not self._settings.adaptive:
-            return qhap.decide(view, self._settings)
-        return adaptive.decide(await self._surveyor.look(view, self._settings), self._settings)
 
     async def _woke(self) -> None:
         """Hand on what lies in the units' lists, until nothing more comes."""
@@ -127,8 +152,9 @@ class AdaSplit:
         if message == "claim":
             await dispatcher.claim()
         else:
-            _, job, _ = message.split(":")
-            await dispatcher.cancelled(self._asked[job])
+            kind, job, _ = message.split(":")
+            asking = self._asked[job]
+            await (dispatcher.revoked if kind == "revoke" else dispatcher.cancelled)(asking)
 
     def _new_job(self, asking: Asking) -> NewJob:
         return NewJob(

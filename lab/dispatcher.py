@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from common.keys import CLASSES, JobClass
-from common.models import Claim, ClaimedJob, Finish, Outcome, Part, Relay
+from common.models import Claim, ClaimedJob, Finish, Lease, Outcome, Part, Relay
 from common.policy import Policy
 from common.prefill import Prefill
+from common.steals import Stealing, Weighed
 from common.store import Store
 from dispatcher.bounds import UnitState, bounds
 from dispatcher.online import Look, OnlineLimits, Stream
+from dispatcher.weigher import EVERY_S
 from lab.agenda import Agenda, Appointment
 from lab.asking import Asking
 from lab.unit import VirtualUnit
@@ -50,6 +53,8 @@ class VirtualDispatcher:
         self._role_since_s = float("-inf")
         self._held: dict[str, tuple[Asking, float]] = {}
         self._online = OnlineLimits(policy)
+        self._stolen: dict[str, Appointment] = {}
+        self.stealing = Stealing()
 
     async def claim(self) -> None:
         """As the claimer: take what there is, and ask again when the claim says so."""
@@ -57,9 +62,25 @@ class VirtualDispatcher:
 
     async def cancelled(self, asking: Asking) -> None:
         """Abort an attempt that nobody waits for, and say so."""
+        await self._prefilled(asking)
         self.unit.abort(asking.prompt)
         del self._held[asking.job]
         await self._turn(finishes=[_finish(asking, "cancelled")], claim=True)
+
+    async def revoked(self, asking: Asking) -> None:
+        """Hand back an attempt that has sent nothing, and look for what the unit is needed for."""
+        if asking.job not in self._held or asking.prompt.generated_tokens:
+            return
+        await self._prefilled(asking)
+        self.unit.abort(asking.prompt)
+        del self._held[asking.job]
+        asking.renew()
+        lease = Lease(asking.job, asking.attempt, asking.job_class)
+        await self._store.requeue(
+            self.name, lease, GATEWAY, "short jobs needed its unit", revoked=True
+        )
+        await self._woke()
+        await self._turn(claim=True)
 
     async def _turn(
         self, heads: Sequence[Part] = (), finishes: Sequence[Finish] = (), *, claim: bool
@@ -70,7 +91,9 @@ class VirtualDispatcher:
             relays=relays,
             finishes=finishes,
             claim=claim,
-            bounds=self._online.within(bounds(self._state(), self._policy), self._policy),
+            bounds=self._online.within(
+                bounds(self._state(), self._policy, self.stealing), self._policy
+            ),
             policy=self._policy,
         )
         if turn.claim:
@@ -119,6 +142,8 @@ class VirtualDispatcher:
             self._role, self._role_since_s = claim.role, self._agenda.now_s
         for job in claim.jobs:
             self._start(job)
+            if claim.role == "short" and job.job_class == "long":
+                self._agenda.at(self._agenda.now_s, partial(self._weigh, self._asked[job.id]))
         self._online.claimed(self._count(asking for asking, _ in self._held.values()), self._policy)
         if self._timer:
             self._timer.cancel()
@@ -136,12 +161,33 @@ class VirtualDispatcher:
         asking.row.headers |= {"why": job.why}
         self.unit.add_after(asking.path_s, asking.prompt)
 
+    async def _weigh(self, asking: Asking) -> None:
+        """As the weigher: look until the prefill is over."""
+        if asking.job in self._held and not asking.prompt.generated_tokens:
+            await self._look(asking, over=False)
+            self._stolen[asking.job] = self._agenda.after(EVERY_S, partial(self._weigh, asking))
+
+    async def _prefilled(self, asking: Asking) -> None:
+        if appointment := self._stolen.pop(asking.job, None):
+            appointment.cancel()
+            await self._look(asking, over=True)
+
+    async def _look(self, asking: Asking, *, over: bool) -> None:
+        since_s = self._held[asking.job][1]
+        behind = sum(
+            other.job_class == "short" and not other.prompt.generated_tokens and at_s >= since_s
+            for other, at_s in self._held.values()
+        )
+        steal = Weighed(asking.job, asking.attempt, behind, self._policy.limit("short"))
+        await self._store.weigh(self.name, steal, over=over)
+
     async def _told(self, emitted: Sequence[Prompt]) -> None:
         heads, finishes = [], []
         for prompt in emitted:
             asking: Asking = prompt.owner
             asking.wrote()
             if prompt.generated_tokens == 1:
+                await self._prefilled(asking)
                 heads.append(Part(asking.job, asking.attempt, "head", b"{}"))
             if prompt.state is State.FINISHED:
                 asking.answered()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -135,6 +135,7 @@ def _counters(tested: AdaSplit, rows: list[Row]) -> dict[str, Any]:
         "steals": sum(steals.values()),
         "steals_by_class": by_class,
         "steals_by_reason": steals,
+        "stealing": {"revoked": tested.revoked, **asdict(tested.stealing)},
         "series": {},
         "unread": [],
     }

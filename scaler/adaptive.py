@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from common.models import PoolView, UnitView
+from common.models import PoolView, Prefilling, UnitView
 from common.policy import Policy
 from common.state import held_at_most
 from scaler.demand import Demand
@@ -39,9 +39,15 @@ class Snapshot:
     work: dict[str, UnitWork] = field(default_factory=dict)
     demand: Demand = field(default_factory=Demand)
     next_long_s: float = 0.0
+    prefilling: tuple[Prefilling, ...] = ()
 
     def of(self, unit: UnitView) -> UnitWork:
         return self.work.get(unit.name, UnitWork())
+
+
+def live(view: PoolView) -> list[UnitView]:
+    """The units that count: alive, and taking jobs."""
+    return [unit for unit in view.units if unit.alive and not unit.draining]
 
 
 def decide(seen: Snapshot, policy: Policy) -> Flip | None:
@@ -50,7 +56,7 @@ def decide(seen: Snapshot, policy: Policy) -> Flip | None:
     Repairs come first, as with the published rules; then what short jobs need; then what the Short
     group can spare for long jobs that wait.
     """
-    units = [unit for unit in seen.view.units if unit.alive and not unit.draining]
+    units = live(seen.view)
     short = [unit for unit in units if unit.role == "short"]
     long = [unit for unit in units if unit.role == "long"]
     if flip := repair(short, long, policy):

@@ -1,4 +1,4 @@
-"""Looks at the pool, lets the policy decide, and asks for the flip."""
+"""Looks at the pool, lets the policy decide, and asks for what it decided."""
 
 import asyncio
 import logging
@@ -10,10 +10,12 @@ from common.policy import Policy
 from common.store import Store
 from common.views import Views
 from scaler import adaptive, qhap
+from scaler.adjuster import Adjuster
 from scaler.leader import Leader
 from scaler.live_policy import LivePolicy
 from scaler.metrics import FLIPS, POOL, REFUSED
 from scaler.qhap import Flip
+from scaler.revoker import Revoker
 from scaler.settings import ScalerSettings
 from scaler.surveyor import Surveyor
 
@@ -32,6 +34,8 @@ class Flipper:
         self._pool = settings.pool
         self._scaler = scaler
         self._leader = leader
+        self._revoker = Revoker(store, scaler, settings.pool)
+        self._adjuster = Adjuster(store, scaler)
         self._live_policy = LivePolicy(settings, settings.pool)
         self._interval_s = settings.decision_every_s
         for name in CLASSES:
@@ -49,19 +53,25 @@ class Flipper:
     async def _step(self) -> None:
         if not self._leader.leads:
             POOL.hide()
+            self._adjuster.rest()
             return
         view = await self._views.pool()
         policy = self._live_policy.under(view.overrides)
         POOL.show(self._pool, view, policy)
         self._interval_s = policy.decision_every_s
-        flip = await self._decide(view, policy)
-        if flip:
+        if policy.adaptive:
+            await self._steer(view, policy)
+            return
+        self._adjuster.rest()
+        if flip := qhap.decide(view, policy):
             await self._flip(flip, policy)
 
-    async def _decide(self, view: PoolView, policy: Policy) -> Flip | None:
-        if not policy.adaptive:
-            return qhap.decide(view, policy)
-        return adaptive.decide(await self._surveyor.look(view, policy), policy)
+    async def _steer(self, view: PoolView, policy: Policy) -> None:
+        seen = await self._surveyor.look(view, policy)
+        if flip := adaptive.decide(seen, policy):
+            await self._flip(flip, policy)
+        await self._revoker.step(seen, policy)
+        await self._adjuster.step(view, policy)
 
     async def _flip(self, flip: Flip, policy: Policy) -> None:
         answer = await self._store.flip(self._scaler, flip.unit, flip.to, flip.reason, policy)

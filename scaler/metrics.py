@@ -14,6 +14,11 @@ from common.state import held_at_most, limit_of
 
 FLIPS = Counter("adasplit_flips_total", "Units that changed their role.", ["pool", "to"])
 REFUSED = Counter("adasplit_flips_refused_total", "Flips that a guard refused.", ["pool", "reason"])
+REVOCATIONS = Counter(
+    "adasplit_revocations_total",
+    "Long jobs that a unit was asked to hand back, as the script took it.",
+    ["pool", "outcome"],
+)
 LEADS = Gauge("adasplit_scaler_leader", "1 while this scaler leads.", ["pool"])
 WRONG_OVERRIDES = Gauge(
     "adasplit_wrong_overrides", "Live overrides of the policy that are no valid value.", ["pool"]
@@ -27,6 +32,8 @@ _GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "queue_bytes": ("Bytes of the bodies of unfinished jobs.", ("pool",)),
     "dead_letter_jobs": ("Dead-lettered jobs that are kept.", ("pool",)),
+    "steal_idle_seconds": ("How idle a unit must be before it steals.", ("pool",)),
+    "steal_largest_prompt_tokens": ("The largest prompt that may be stolen.", ("pool",)),
     "units": ("Units that are alive and take jobs.", ("pool", "role")),
     "unit_alive": ("1 while a unit's heartbeat counts.", ("pool", "unit")),
     "unit_draining": ("1 while a unit is to take no jobs.", ("pool", "unit")),
@@ -78,6 +85,8 @@ class PoolCollector(Collector):
         pool, view, policy = self._seen
         page = _Page(pool)
         _put_queues(page, view)
+        if policy.adaptive:
+            _put_stealing(page, view)
         for unit in view.units:
             _put_unit(page, unit, view, policy)
         yield from page.families.values()
@@ -91,6 +100,12 @@ def _put_queues(page: _Page, view: PoolView) -> None:
         page.put("units", roles.count(name), name)
     page.put("queue_bytes", view.body_bytes)
     page.put("dead_letter_jobs", view.dead)
+
+
+def _put_stealing(page: _Page, view: PoolView) -> None:
+    if view.stealing.idle_s is not None and view.stealing.tokens is not None:
+        page.put("steal_idle_seconds", view.stealing.idle_s)
+        page.put("steal_largest_prompt_tokens", view.stealing.tokens)
 
 
 def _put_unit(page: _Page, unit: UnitView, view: PoolView, policy: Policy) -> None:

@@ -36,6 +36,7 @@ class Surveyor:
             },
             demand=demand,
             next_long_s=policy.prefill_s(survey.next_long_tokens) if survey.next_long_tokens else 0,
+            prefilling=survey.prefilling,
         )
 
     def _work(

@@ -6,15 +6,15 @@
 -- earliest in virtual time (start-time fair queuing; docs/fairness.md), and within an owner the lane
 -- decides. An entry is made pending by XCLAIM with FORCE, as a group itself hands out in the stream's order
 -- alone. Slots are a weighted semaphore: with limits S and L a short job weighs L, a long one S, and the
--- unit holds S * L. Of a burst a unit takes only what keeps it level with the other units that are waiting,
--- and wakes the next of them. A job past its deadline, or whose gateway is gone, is ended here and never
--- handed out. policy holds live overrides of the settings of the same names; limit_short and limit_long are empty
--- when limit counts for them; online_… are lower limits that the unit found. most bounds what this claim takes;
--- short_tokens (jobs are taken until their prompts have so many) and long_jobs do so by class; oldest_every: one
--- claim in so many begins with the oldest job of its class while that has starved. Empty, none of them counts.
+-- unit holds S * L. Of a burst a unit takes only what keeps it level with the other units that wait, and wakes
+-- the next of them. A job past its deadline, or whose gateway is gone, is ended here and never handed out.
+-- policy holds live overrides of the settings of the same names; limit_short and limit_long are empty when
+-- limit counts for them; online_… are lower limits that the unit found. Bounds, none where empty: most jobs in all;
+-- short ones until they have short_tokens; long_jobs; no steal of more than steal_tokens; one claim in oldest_every
+-- begins with the oldest job of its class while that has starved.
 --
 -- KEYS:    queue_short queue_long requeued_short requeued_long waiting_short waiting_long due_short due_long spent_short spent_long virtual_short virtual_long role active leases idle_since hungry_short hungry_long woken_short woken_long units unit gateways pulse bytes policy events job_prefix lane_prefix reply_prefix wake_prefix open_prefix
--- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept most limit limit_short limit_long online_short online_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s short_tokens long_jobs oldest_every
+-- ARGV:    unit_name now_ms alive_ms lease_ms ttl_ms events_kept most limit limit_short limit_long online_short online_long rasp_steal rasp_steal_cooldown_s rasp_long_takes_short starvation_bound_s short_tokens long_jobs steal_tokens oldest_every
 -- RETURNS: OK role wait_ms job ... | DRAINING | NOGROUP | UNORDERED
 --          job is: id class attempt why submitted_ms now_ms deadline_ms gateway route stream body
 --          queued_ms traceparent tokens; queued_ms is when it was submitted or last requeued
@@ -25,7 +25,7 @@ local queue_short, queue_long, requeued_short, requeued_long, waiting_short, wai
   lane_prefix, reply_prefix, wake_prefix, open_prefix = unpack(KEYS)
 local unit_name, now_ms, alive_ms, lease_ms, ttl_ms, events_kept, most, limit, limit_short, limit_long,
   online_short, online_long, rasp_steal, rasp_steal_cooldown_s, rasp_long_takes_short, starvation_bound_s,
-  short_tokens, long_jobs, oldest_every = unpack(ARGV)
+  short_tokens, long_jobs, steal_tokens, oldest_every = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -49,12 +49,9 @@ local spent, virtual = { short = spent_short, long = spent_long }, { short = vir
 local hungry, woken = { short = hungry_short, long = hungry_long }, { short = woken_short, long = woken_long }
 local opposite = { short = 'long', long = 'short' }
 
-local live = {}
-if redis.call('EXISTS', policy) == 1 then
-  live = redis.call('HMGET', policy, 'worker_concurrency_limit', 'worker_concurrency_limit_short',
-    'worker_concurrency_limit_long', 'rasp_steal', 'rasp_steal_cooldown_s', 'rasp_long_takes_short',
-    'starvation_bound_s')
-end
+local live = redis.call('EXISTS', policy) == 1 and redis.call('HMGET', policy, 'worker_concurrency_limit',
+  'worker_concurrency_limit_short', 'worker_concurrency_limit_long', 'rasp_steal', 'rasp_steal_cooldown_s',
+  'rasp_long_takes_short', 'starvation_bound_s') or {}
 -- Only what the settings would take: a whole number from 1 on for a limit, one without a sign for a time.
 local function limit_of(override, setting)
   local whole = override and string.match(override, '^%d+$')
@@ -189,8 +186,7 @@ local function hand_out(id, entry, class, why)
   end
   if tonumber(seen[3]) <= now then
     return end_unclaimed(job, id, class, seen, 'expired', 'deadline passed while queued')
-  end
-  if tonumber(redis.call('ZSCORE', gateways, seen[4] or '') or 0) < judged - alive_ms then
+  elseif tonumber(redis.call('ZSCORE', gateways, seen[4] or '') or 0) < judged - alive_ms then
     return end_unclaimed(job, id, class, seen, 'cancelled', 'gateway gone')
   end
   local attempt = redis.call('HINCRBY', job, 'attempt', 1)
@@ -256,9 +252,9 @@ local function take_requeued(class, id, why)
 end
 
 -- A place is its entry, padded so that places sort, and its priority if it has one.
+local function entry_of(place) return string.format('%s-%s', string.match(place, '^(%d+)%-0*(%d+)')) end
 local function take_place(class, place, owner, why)
-  local ms, sequence = string.match(place, '^(%d+)%-0*(%d+)')
-  local entry = ms .. '-' .. sequence
+  local entry = entry_of(place)
   local claimed = redis.call('XCLAIM', queues[class], 'units', unit_name, 0, entry, 'FORCE')[1]
   local id = claimed and claimed[2][2]
   local in_turn = owner ~= nil
@@ -285,6 +281,12 @@ local function oldest_now(class)
     and redis.call('HINCRBY', unit, 'starved_claims', 1) % oldest_every == 0 and place or nil
 end
 
+local function too_large(id, place)
+  local entry = id and redis.call('HGET', job_prefix .. id, 'entry') or place and entry_of(place)
+  local found = entry and redis.call('XRANGE', queue_long, entry, entry)[1]
+  return found and tonumber(found[2][4]) > tonumber(steal_tokens)
+end
+
 -- Takes up to n jobs of a class; clears those that nobody waits for any more, a bounded number of them.
 local function take(class, n, why)
   local taken, first = 0, n > 0 and why == 'own' and oldest_every ~= '' and oldest_now(class)
@@ -296,7 +298,7 @@ local function take(class, n, why)
     local owner = not (id or first) and redis.call('ZRANGE', due[class], 0, 0)[1] or nil
     local place = not id and first or owner and redis.call('ZRANGE', lane_prefix .. class .. ':' .. owner, 0, 0)[1]
     first = id and first
-    if not (id or place) then break end
+    if not (id or place) or why == 'stolen' and steal_tokens ~= '' and too_large(id, place) then break end
     if id and take_requeued(class, id, why) or place and take_place(class, place, owner, why) then
       taken = taken + 1
     end
@@ -322,8 +324,7 @@ local function share(class, n)
     end
   end
   for took = 0, n - 1 do
-    local level = mine + took / limits[class]
-    local absorbed = 0
+    local level, absorbed = mine + took / limits[class], 0
     for _, theirs in ipairs(loads) do
       absorbed = absorbed + math.max(0, math.floor((level - theirs) * limits[class] + 0.001))
     end

@@ -2,17 +2,18 @@
 -- requeue: gives a claimed job back ahead of every newer one, or ends it when it may not run again.
 --
 -- Fenced by attempt; with lapsed_only = 1 also by the lease, so that any dispatcher may reclaim for
--- another. A spared attempt does not count towards max_attempts: the unit failed it, not the job.
+-- another. A spared attempt does not count towards max_attempts: the unit failed it, not the job. A revoked one
+-- is spared, and counted as such (see revoke).
 -- A job that was cancelled while it ran, or that ran out of attempts, is ended here; its gateway
 -- hears of it. The entry stays pending, under the consumer `requeued`, which keeps its place.
 --
 -- KEYS:    queue requeued job active leases idle_since bytes pulse reply dead events hungry woken hungry_other woken_other units wake_prefix open_prefix
--- ARGV:    job_id attempt unit_name class now_ms alive_ms ttl_ms events_kept dead_kept dead_bodies_kept dead_bodies_bytes max_attempts lapsed_only spared reason
+-- ARGV:    job_id attempt unit_name class now_ms alive_ms ttl_ms events_kept dead_kept dead_bodies_kept dead_bodies_bytes max_attempts lapsed_only spared revoked reason
 -- RETURNS: OK | DEAD | CANCELLED | EXPIRED | SUPERSEDED | HELD
 local queue, requeued, job, active, leases, idle_since, bytes, pulse, reply, dead, events, hungry, woken,
   hungry_other, woken_other, units, wake_prefix, open_prefix = unpack(KEYS)
 local job_id, attempt, unit_name, class, now_ms, alive_ms, ttl_ms, events_kept, dead_kept,
-  dead_bodies_kept, dead_bodies_bytes, max_attempts, lapsed_only, spared, reason = unpack(ARGV)
+  dead_bodies_kept, dead_bodies_bytes, max_attempts, lapsed_only, spared, revoked, reason = unpack(ARGV)
 
 local now = tonumber(now_ms)
 if not now then
@@ -62,7 +63,10 @@ if not running then
 end
 
 local spares = tonumber(seen[5] or 0)
-if spared == '1' then
+if revoked == '1' then
+  redis.call('HINCRBY', job, 'revoked', 1)
+end
+if spared == '1' or revoked == '1' then
   spares = redis.call('HINCRBY', job, 'spared', 1)
 end
 local outcome

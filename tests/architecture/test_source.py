@@ -109,9 +109,11 @@ def test_a_script_searches_no_keyspace_and_never_loops_for_ever(path: Path) -> N
 
 
 def test_every_script_is_called_and_no_other() -> None:
-    tree = ast.parse((ROOT / "common" / "calls.py").read_text(encoding="utf-8"))
+    builders = (ROOT / "common" / f"{name}.py" for name in ("calls", "steering"))
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in builders]
     called = {
         node.args[0].value
+        for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)

@@ -18,7 +18,7 @@ FINAL = {"finished", "cancelled", "expired", "dead"}
 _PERMANENT = re.compile(
     r"(queue|requeued|waiting|due|spent|virtual|hungry):(short|long)|lane:(short|long):[^:]*"
     r"|(role|active|leases|idle_since|unit):[^:]+"
-    r"|units|gateways|pulse|bytes|dead|events|policy"
+    r"|units|gateways|pulse|bytes|dead|events|policy|stealing"
 )
 
 _SLACK_S = 6.0

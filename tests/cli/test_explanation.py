@@ -77,6 +77,41 @@ def test_a_steal_is_called_one() -> None:
     assert "stolen: the Short unit had been idle" in story.steps[-1].what
 
 
+def test_a_steal_is_told_with_what_it_cost_and_that_it_was_handed_back() -> None:
+    events = [
+        SUBMITTED,
+        claimed(14_000, "me", role="short", why="stolen") | {"event": "stolen"},
+        event(15_500, "revoked", "me", unit="unit-1", reason="a short job has waited 0.3 s"),
+        event(15_600, "weighed", "me", unit="unit-1", regret_ms=450, prefill_ms=1600),
+    ]
+    fields = record(state="queued", claimed_ms=14_000, unit="unit-1", regret_ms=450, revoked=1)
+    story = explain_job("me", fields, events, NOW_MS)
+    assert (story.regret_s, story.revoked, story.held_up_by) == (0.45, 1, ())
+    assert [step.what for step in story.steps[2:]] == [
+        "unit-1 was asked to hand it back: a short job has waited 0.3 s",
+        "while it prefilled on unit-1 for 1.6 s, short jobs lost 0.5 s to it",
+    ]
+
+
+def test_a_short_job_is_told_which_steals_held_it_up() -> None:
+    def weighed(at_ms: int, job: str, regret_ms: int) -> dict[str, str]:
+        return event(at_ms, "weighed", job, unit="u", regret_ms=regret_ms, prefill_ms=2000)
+
+    events = [
+        event(10_000, "submitted", "me", **{"class": "short"}, depth=0),
+        weighed(9_500, "over before", 10),
+        weighed(11_000, "in its way", 1000),
+        weighed(11_500, "harmless", 0),
+        claimed(11_010, "me", "short"),
+        weighed(15_000, "later", 10),
+    ]
+    fields = finished(
+        **{"class": "short"}, claimed_ms=11_010, first_byte_ms=12_000, finished_ms=18_000
+    )
+    story = explain_job("me", fields, events, NOW_MS)
+    assert (story.held_up_by, story.regret_s) == (("in its way",), None)
+
+
 def test_every_attempt_and_its_unit_is_told() -> None:
     events = [
         SUBMITTED,

@@ -4,18 +4,23 @@ from typing import Any, cast
 
 from common.models import UNBOUNDED, Claim, ClaimedJob
 from common.policy import Policy
+from common.steals import Stealing
 from dispatcher.bounder import Bounder
 from dispatcher.running import RunningJobs
 
 
 class Overrides:
-    """Views of a pool of which only the overrides are looked at."""
+    """Views of a pool: its overrides, and what steals may be."""
 
     def __init__(self, **overrides: str) -> None:
         self.now = overrides
+        self.limits = Stealing()
 
     async def overrides(self) -> dict[str, str]:
         return dict(self.now)
+
+    async def stealing(self) -> Stealing:
+        return self.limits
 
 
 def bounder(policy: Policy, running: RunningJobs, views: Overrides) -> Bounder:
@@ -70,3 +75,13 @@ async def test_a_long_prefill_bounds_the_next_claim_until_its_first_byte() -> No
     # It came at once: the unit is faster than estimated, and more fits into its backlog.
     assert found.pace < 1
     assert (found.bounds().short_tokens or 0) > 3419
+
+
+async def test_claims_are_bounded_by_what_steals_may_be() -> None:
+    views = Overrides(policy="adaptive")
+    found = bounder(Policy(), RunningJobs(), views)
+    await found.step()
+    assert (found.bounds().steal_idle_s, found.bounds().steal_tokens) == (None, None)
+    views.limits = Stealing(idle_s=4.0, tokens=20_000)
+    await found.step()
+    assert (found.bounds().steal_idle_s, found.bounds().steal_tokens) == (4.0, 20_000)

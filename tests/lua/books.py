@@ -48,6 +48,11 @@ class Reader:
             "gateways": _times(words(self._client.zrange(keys.gateways, 0, -1, withscores=True))),
             "answers": {name: self._answers(name) for name in gateways},
             "dead": [words(each)["job"] for _, each in self._client.xrange(keys.dead)],
+            "steals": _times(words(self._client.zrange(keys.steals, 0, -1, withscores=True))),
+            "stealing": {
+                name: int(value)
+                for name, value in words(self._client.hgetall(keys.stealing)).items()
+            },
         }
 
     def hungry(self) -> dict[str, dict[str, float]]:
@@ -86,7 +91,13 @@ class Reader:
             "unit": unit if state == "running" else None,
             "outcome": outcome,
             "has_body": bool(self._client.hexists(self._keys.job(name), "body")),
+            **self._steals(name),
         }
+
+    def _steals(self, name: str) -> dict[str, int]:
+        fields = ("revoked", "regret_ms")
+        found = self._client.hmget(self._keys.job(name), fields)
+        return {field: int(value or 0) for field, value in zip(fields, found, strict=True)}
 
     def _unit(self, name: str) -> dict[str, Any]:
         keys = self._keys
@@ -157,6 +168,8 @@ def expected(model: Model) -> Books:
         "gateways": {name: gateway.beat_ms for name, gateway in model.gateways.items()},
         "answers": {name: gateway.answers for name, gateway in model.gateways.items()},
         "dead": [job for event, job in model.notes if event == "dead"],
+        "steals": model.steals,
+        "stealing": dict(model.stealing),
     }
 
 
@@ -168,6 +181,8 @@ def _expected_job(model: Model, name: str) -> dict[str, Any]:
         "unit": job.unit if job.state == "running" else None,
         "outcome": job.outcome or None,
         "has_body": model.has_body(name),
+        "revoked": job.revoked,
+        "regret_ms": job.regret_ms,
     }
 
 

@@ -34,7 +34,7 @@ GATEWAY = "gateway-1"
 PERMANENT = re.compile(
     r"(queue|requeued|waiting|due|spent|virtual|hungry):(short|long)|lane:(short|long):[^:]*"
     r"|(role|active|leases|idle_since|unit):[^:]+"
-    r"|units|gateways|pulse|bytes|dead|events|policy"
+    r"|units|gateways|pulse|bytes|dead|events|policy|stealing"
 )
 
 

@@ -126,17 +126,31 @@ class Machine(RuleBasedStateMachine):
         by=someone,
         run=st.sampled_from(("run-1", "run-2")),
         number=st.integers(0, 4),
+        heads=rarely,
     )
-    def relay(self, chosen: list[int], by: str | None, run: str, number: int) -> None:
+    def relay(self, chosen: list[int], by: str | None, run: str, number: int, heads: bool) -> None:  # noqa: FBT001  # drawn, not written
         attempts = [self._attempt(pick) for pick in chosen]
-        self.play.relay(by or attempts[0].unit, run, number, attempts)
+        self.play.relay(by or attempts[0].unit, run, number, attempts, heads=heads)
 
     @has_claimed
-    @rule(pick=picks, spared=rarely, lapsed_only=rarely, by=someone)
-    def requeue(self, pick: int, spared: bool, lapsed_only: bool, by: str | None) -> None:  # noqa: FBT001  # drawn, not written
+    @rule(pick=picks, by=someone, behind=st.integers(0, 2), room=st.integers(1, 3), over=rarely)
+    def weigh(self, pick: int, by: str | None, behind: int, room: int, over: bool) -> None:  # noqa: FBT001  # drawn, not written
         claimed = self._attempt(pick)
-        name = by or claimed.unit
-        self.play.requeue(name, claimed, spared=spared, lapsed_only=lapsed_only)
+        self.play.weigh(by or claimed.unit, claimed, behind, room, over=over)
+
+    @has_claimed
+    @rule(pick=picks, spared=rarely, revoked=rarely, lapsed_only=rarely, by=someone)
+    def requeue(  # all that a requeue may be
+        self,
+        pick: int,
+        spared: bool,  # noqa: FBT001  # drawn, not written
+        revoked: bool,  # noqa: FBT001  # drawn, not written
+        lapsed_only: bool,  # noqa: FBT001  # drawn, not written
+        by: str | None,
+    ) -> None:
+        claimed = self._attempt(pick)
+        how = {"spared": spared, "revoked": revoked, "lapsed_only": lapsed_only}
+        self.play.requeue(by or claimed.unit, claimed, **how)
 
     @rule()
     def reclaim(self) -> None:
@@ -173,6 +187,11 @@ class Machine(RuleBasedStateMachine):
     @rule(scaler=scalers, unit=units, to=classes, cooled=st.booleans())
     def flip(self, scaler: str, unit: str, to: JobClass, cooled: bool) -> None:  # noqa: FBT001  # drawn, not written
         self.play.flip(scaler, unit, to, cooled=cooled)
+
+    @has_claimed
+    @rule(scaler=scalers, pick=picks, most=st.integers(0, 2))
+    def revoke(self, scaler: str, pick: int, most: int) -> None:
+        self.play.revoke(scaler, self._attempt(pick), most)
 
     @rule(
         drawn=st.sampled_from([(n, v) for n, values in OVERRIDES.items() for v in (*values, None)])

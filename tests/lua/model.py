@@ -10,24 +10,12 @@ from typing import Any
 
 from common.keys import CLASSES, JobClass
 from tests.lua.model_claim import Given, check_claim
-from tests.lua.model_state import ALIVE_MS, LEASE_MS, MAX_ATTEMPTS, Gateway, Job, State, Unit
-
-Reply = list[Any]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A job in a unit's hands, as its dispatcher remembers it for ever."""
-
-    job: str
-    job_class: JobClass
-    attempt: int
-    unit: str
-    gateway: str
+from tests.lua.model_state import ALIVE_MS, LEASE_MS, MAX_ATTEMPTS, Gateway, Job, Unit
+from tests.lua.model_steals import Attempt, Reply, Steals
 
 
 @dataclass
-class Model(State):
+class Model(Steals):
     """The pool as it must be."""
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -140,6 +128,7 @@ class Model(State):
         job, unit = self.jobs[given.job], self.units[name]
         self._stop_waiting(job)
         job.state, job.unit, job.attempt = "running", name, job.attempt + 1
+        job.claimed_ms = self.now_ms
         unit.leases[job.id] = self.now_ms + LEASE_MS
         unit.idle_ms = None
         assert given.attempt == job.attempt
@@ -200,6 +189,8 @@ class Model(State):
         for job, attempt, kind, content in parts:
             if self.runs(job, attempt, name):
                 batch[f"{job}:{attempt}:{kind}"] = content
+                if kind == "head":
+                    self.jobs[job].first_byte_ms = self.now_ms
             elif job not in superseded:
                 superseded.append(job)
         status = "OK" if self.deliver(gateway, batch) else "GONE"
@@ -215,7 +206,14 @@ class Model(State):
         return False
 
     def requeue(
-        self, name: str, claimed: Attempt, reply: Reply, *, spared: bool, lapsed_only: bool
+        self,
+        name: str,
+        claimed: Attempt,
+        reply: Reply,
+        *,
+        spared: bool,
+        revoked: bool,
+        lapsed_only: bool,
     ) -> None:
         job, leases = self.jobs[claimed.job], self.units[name].leases
         runs = self.runs(job.id, claimed.attempt, name)
@@ -225,7 +223,8 @@ class Model(State):
             assert reply == ["HELD"]
         else:
             self._free(job)
-            self._give_back(job, reply, spared=spared, reclaimed=lapsed_only)
+            job.revoked += revoked
+            self._give_back(job, reply, spared=spared or revoked, reclaimed=lapsed_only)
 
     def _give_back(self, job: Job, reply: Reply, *, spared: bool, reclaimed: bool) -> None:
         job.failures += not spared

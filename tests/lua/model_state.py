@@ -34,6 +34,11 @@ class Job:
     cancel_as: str = ""
     outcome: str = ""
     queued_ms: int = 0
+    claimed_ms: int = 0
+    first_byte_ms: int | None = None
+    revoked: int = 0
+    regret_ms: int = 0
+    regret_from: int = 0
 
 
 @dataclass
@@ -89,6 +94,8 @@ class State:
     notes: list[tuple[str, str]] = field(default_factory=list)
     dead_bodies: list[Job] = field(default_factory=list)
     idle_hungry: set[str] = field(default_factory=set)
+    steals: dict[str, int] = field(default_factory=dict)
+    stealing: Counter[str] = field(default_factory=Counter)
     leader: str | None = None
     cooled_ms: int = 0
     pulse_ms: int | None = None

@@ -214,6 +214,73 @@ MUTANTS = {
     "a prefill that ended before this attempt": Mutant(
         "survey", "tonumber(first_byte_ms) >= tonumber(claimed_ms)", "true", "test_survey"
     ),
+    "a steal of any size": Mutant(
+        "claim", "and too_large(id, place) then", "and false then", "test_claim_bounds"
+    ),
+    "a steal charged before anybody looked": Mutant(
+        "weigh", "tonumber(redis.call('ZSCORE', steals, member))", "tonumber(seen[3])", "test_weigh"
+    ),
+    "a steal that answers for all that wait": Mutant(
+        "weigh", "waiting / redis.call('ZCARD', steals)", "waiting", "test_weigh"
+    ),
+    "a steal that answers for more than fits": Mutant(
+        "weigh",
+        "math.min(waiting / redis.call('ZCARD', steals), tonumber(room))",
+        "waiting / redis.call('ZCARD', steals)",
+        "test_weigh",
+    ),
+    "steals of a dead dispatcher that go on": Mutant(
+        "weigh",
+        "redis.call('ZREMRANGEBYSCORE', steals, '-inf', now - SILENT_MS)",
+        "",
+        "test_weigh",
+    ),
+    "a superseded attempt that is charged": Mutant(
+        "weigh",
+        "if seen[1] ~= attempt or seen[2] ~= unit_name then",
+        "if not seen[1] then",
+        "test_weigh",
+    ),
+    "an account that is closed twice": Mutant("weigh", "elseif last then", "else", "test_weigh"),
+    "a job asked back that has sent a byte": Mutant(
+        "revoke", "elseif seen[5] and tonumber", "elseif false and tonumber", "test_revoke"
+    ),
+    "a job handed back that counts as failed": Mutant(
+        "requeue",
+        "if spared == '1' or revoked == '1' then",
+        "if spared == '1' then",
+        "test_revoke",
+    ),
+    "a job handed back that is not counted": Mutant(
+        "requeue", "redis.call('HINCRBY', job, 'revoked', 1)", "", "test_revoke"
+    ),
+    "a job asked back without an end": Mutant(
+        "revoke",
+        "elseif tonumber(seen[6] or 0) >= tonumber(most) then",
+        "elseif false then",
+        "test_revoke",
+    ),
+    "a job asked back that its unit takes again": Mutant(
+        "revoke",
+        "elseif redis.call('GET', role) ~= 'short' then",
+        "elseif false then",
+        "test_revoke",
+    ),
+    "a job asked back for nobody": Mutant(
+        "revoke", "redis.call('ZCARD', requeued_short) == 0 then", "0 == -1 then", "test_revoke"
+    ),
+    "an older attempt asked back": Mutant(
+        "revoke",
+        "if seen[1] ~= 'running' or seen[2] ~= attempt or seen[3] ~= unit_name then",
+        "if false then",
+        "test_revoke",
+    ),
+    "a scaler that does not lead asks back": Mutant(
+        "revoke", "if redis.call('GET', leader) ~= scaler then", "if false then", "test_revoke"
+    ),
+    "a scaler that does not lead adjusts": Mutant(
+        "adjust", "if redis.call('GET', leader) ~= scaler then", "if false then", "test_revoke"
+    ),
     "a unit that rests although jobs wait": Mutant(
         "finish", "requeued_short, requeued_long) > 0 then", "requeued_short) > 0 then", "test_rest"
     ),

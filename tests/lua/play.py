@@ -5,27 +5,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 from common.calls import Calls
 from common.keys import CLASSES, JobClass
-from common.models import Finish, Lease, NewJob, Outcome, Part, Relay
-from common.policy import Policy
+from common.models import Finish, Lease, NewJob, Outcome, Part, PartKind, Prefilling, Relay
 from common.scripts import Arg, Call, Script
-from common.settings import Settings
+from common.steals import Weighed
 from tests.lua.books import Reader, expected, words
 from tests.lua.conftest import Clock
 from tests.lua.model import Attempt, Model
-from tests.lua.model_state import (
-    ALIVE_MS,
-    DEAD_BODIES_BYTES,
-    DEAD_BODIES_KEPT,
-    LEASE_MS,
-    MAX_ATTEMPTS,
-    Job,
-    Rules,
-    Unit,
-)
+from tests.lua.model_state import ALIVE_MS, Job, Unit
+from tests.lua.play_settings import play_settings, rules
 
 UNITS = ("a", "b", "c", "d")
 GATEWAYS = ("g1", "g2", "g3")
@@ -52,48 +42,13 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
 _ENDS = {"finished", "cancelled", "expired", "dead"}
 
 
-def _settings() -> Settings:
-    # What lives by the server's own clock outlasts any play.
-    return Settings(
-        _env_file=None,
-        pool=uuid4().hex,
-        alive_s=ALIVE_MS / 1000,
-        lease_s=LEASE_MS / 1000,
-        max_attempts=MAX_ATTEMPTS,
-        dead_bodies_kept=DEAD_BODIES_KEPT,
-        dead_bodies_bytes=DEAD_BODIES_BYTES,
-        reply_ttl_s=3600.0,
-        worker_concurrency_limit_short=3,
-        worker_concurrency_limit_long=2,
-        starvation_bound_s=20.0,
-        max_queue_depth_short=8,
-        max_queue_depth_long=6,
-        max_queue_bytes=120,
-        qhap_cooldown_s=60.0,
-    )
-
-
-def _rules(policy: Policy) -> Rules:
-    return Rules(
-        limits={name: policy.limit(name) for name in CLASSES},
-        depths={"short": policy.max_queue_depth_short, "long": policy.max_queue_depth_long},
-        max_bytes=policy.max_queue_bytes,
-        min_short=policy.qhap_min_short,
-        min_long=policy.qhap_min_long,
-        steal=policy.rasp_steal,
-        steal_cooldown_ms=round(policy.rasp_steal_cooldown_s * 1000),
-        borrow=policy.rasp_long_takes_short,
-        bound_ms=round(policy.starvation_bound_s * 1000),
-    )
-
-
 class Play:
     """One pool. `client` is a synchronous client of a server or of fakeredis."""
 
     def __init__(self, client: Any, scripts: Mapping[str, Script]) -> None:
-        self.settings = _settings()
+        self.settings = play_settings()
         self.clock = Clock()
-        self.model = Model(self.clock.now_ms, _rules(self.settings))
+        self.model = Model(self.clock.now_ms, rules(self.settings))
         self._client = client
         self._calls = Calls(scripts, self.settings, self.clock)
         self.keys = self._calls.keys
@@ -244,31 +199,41 @@ class Play:
         self.model.finish(name, claimed, outcome, parts, reply, rest=rest)
         self._again = partial(self.finish, name, claimed, outcome, said=said, rest=rest)
 
-    def relay(self, name: str, run: str, number: int, attempts: Sequence[Attempt]) -> None:
-        """Relay a chunk of each of these attempts, to the gateway of the first."""
+    def relay(
+        self, name: str, run: str, number: int, attempts: Sequence[Attempt], *, heads: bool
+    ) -> None:
+        """Relay a chunk, or the head, of each of these attempts, to the gateway of the first."""
         gateway = attempts[0].gateway
         names = dict.fromkeys((each.job, each.attempt) for each in attempts)
-        parts = tuple(Part(job, attempt, "chunk", b"text", 0) for job, attempt in names)
+        kind: PartKind = "head" if heads else "chunk"
+        place = None if heads else 0
+        parts = tuple(Part(job, attempt, kind, b"text", place) for job, attempt in names)
         reply = self._run(self._calls.relay(name, Relay(gateway, parts, run, number)))
-        said = [(job, attempt, "chunk:0", "text") for job, attempt in names]
+        told = "head" if heads else "chunk:0"
+        said = [(job, attempt, told, "text") for job, attempt in names]
         self.model.relay(name, gateway, (run, number), said, reply)
-        self._again = partial(self.relay, name, run, number, attempts)
+        self._again = partial(self.relay, name, run, number, attempts, heads=heads)
 
-    def requeue(self, name: str, claimed: Attempt, *, spared: bool, lapsed_only: bool) -> None:
+    def requeue(
+        self,
+        name: str,
+        claimed: Attempt,
+        *,
+        spared: bool = False,
+        revoked: bool = False,
+        lapsed_only: bool = False,
+    ) -> None:
         lease = Lease(claimed.job, claimed.attempt, claimed.job_class)
         could = self._who_waits(claimed.job_class) - {name}
         before = self._reader.wakes(UNITS)
-        call = self._calls.requeue(
-            name, lease, claimed.gateway, "a reason", spared=spared, lapsed_only=lapsed_only
-        )
-        reply = self._run(call)
+        how = {"spared": spared, "revoked": revoked, "lapsed_only": lapsed_only}
+        reply = self._run(self._calls.requeue(name, lease, claimed.gateway, "a reason", **how))
         if reply == ["OK"]:
             # Who gives a job back waits for no other until it claims again.
             self.model.units[name].asked = False
         self._check_wakes(self._reader.wakes(UNITS) - before, reply == ["OK"], could)
-        self.model.requeue(name, claimed, reply, spared=spared, lapsed_only=lapsed_only)
-        again = partial(self.requeue, name, claimed, spared=spared, lapsed_only=lapsed_only)
-        self._again = again
+        self.model.requeue(name, claimed, reply, **how)
+        self._again = partial(self.requeue, name, claimed, **how)
 
     def reclaim(self) -> None:
         """As dispatchers do: give back all that has lapsed, whosever it is."""
@@ -276,7 +241,27 @@ class Play:
         for name, unit in self.model.units.items():
             for job in list(unit.leases):
                 if unit.leases[job] <= self.model.judged_ms():
-                    self.requeue(name, newest[job], spared=False, lapsed_only=True)
+                    self.requeue(name, newest[job], lapsed_only=True)
+
+    def weigh(self, name: str, claimed: Attempt, behind: int, room: int, *, over: bool) -> None:
+        steal = Weighed(claimed.job, claimed.attempt, behind, room)
+        reply = self._run(self._calls.weigh(name, steal, over=over))
+        self.model.weigh(name, claimed, behind, room, reply, over=over)
+        self._again = partial(self.weigh, name, claimed, behind, room, over=over)
+
+    def revoke(self, scaler: str, claimed: Attempt, most: int) -> None:
+        found = Prefilling(
+            unit=claimed.unit,
+            job_class=claimed.job_class,
+            tokens=100,
+            claimed_ms=0,
+            streams=True,
+            job=claimed.job,
+            attempt=claimed.attempt,
+        )
+        reply = self._run(self._calls.revoke(scaler, found, most, "a reason"))
+        self.model.revoke(scaler, claimed, most, reply)
+        self._again = partial(self.revoke, scaler, claimed, most)
 
     def lead(self, scaler: str) -> None:
         self.model.lead(scaler, self._run(self._calls.lead(scaler, 3600.0)))
@@ -300,7 +285,7 @@ class Play:
         else:
             self._redis("HSET", self.keys.policy, name, value)
             self._overrides[name] = value
-        self.model.policy = _rules(self.settings.under(self._overrides))
+        self.model.policy = rules(self.settings.under(self._overrides))
 
     def repeat(self) -> None:
         """Make the last call again, as one does that has lost the reply."""

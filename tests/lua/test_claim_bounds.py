@@ -1,18 +1,20 @@
 """claim and submit under the adaptive policy: what bounds a claim, and who goes first."""
 
+from typing import Any
+
 from common.models import Bounds, Claim
 from tests.lua.conftest import GATEWAY, Clock, Pool
 
 BOUND_S = 60.0
 
 
-async def bounded(pool: Pool, unit: str, **bounds: int) -> Claim:
+async def bounded(pool: Pool, unit: str, **bounds: Any) -> Claim:
     turn = await pool.store.turn(unit, claim=True, bounds=Bounds(**bounds))
     assert turn.claim is not None
     return turn.claim
 
 
-async def ids(pool: Pool, unit: str, **bounds: int) -> list[str]:
+async def ids(pool: Pool, unit: str, **bounds: Any) -> list[str]:
     return [job.id for job in (await bounded(pool, unit, **bounds)).jobs]
 
 
@@ -138,3 +140,54 @@ async def test_a_claim_tells_the_tokens_of_each_job(pool: Pool) -> None:
     await pool.unit("a")
     job = await pool.one("a", tokens=1234)
     assert job.tokens == 1234
+
+
+async def test_a_job_that_is_too_large_is_not_stolen(pool: Pool) -> None:
+    await pool.unit("a")
+    pool.clock.advance(5)
+    (job,) = await pool.submit("long", tokens=9000)
+    assert await ids(pool, "a", steal_tokens=8999) == []
+    # Its owner's turn is as it was.
+    assert await ids(pool, "a", steal_tokens=9000) == [job]
+
+
+async def test_one_that_was_given_back_is_not_stolen_either(pool: Pool) -> None:
+    await pool.unit("a")
+    await pool.unit("l", role="long")
+    job = await pool.one("l", "long", tokens=9000)
+    await pool.requeue("l", job)
+    pool.clock.advance(5)
+    assert await ids(pool, "a", steal_tokens=8999) == []
+    assert await ids(pool, "a", steal_tokens=9000) == [job.id]
+
+
+async def test_the_size_of_a_steal_binds_no_long_unit(pool: Pool) -> None:
+    await pool.unit("a", role="long")
+    (job,) = await pool.submit("long", tokens=9000)
+    assert await ids(pool, "a", steal_tokens=1) == [job]
+
+
+async def test_a_starved_job_may_be_of_any_size(pool: Pool, clock: Clock) -> None:
+    await pool.unit("a")
+    (job,) = await pool.submit("long", tokens=9000)
+    clock.advance(BOUND_S + 1)
+    await pool.store.beat(GATEWAY)
+    await pool.store.register("a", {})
+    assert await ids(pool, "a", steal_tokens=1) == [job]
+
+
+async def test_how_idle_a_unit_must_be_is_said_by_the_claim(pool: Pool) -> None:
+    await pool.unit("a")
+    (job,) = await pool.submit("long")
+    pool.clock.advance(5)
+    claim = await bounded(pool, "a", steal_idle_s=8.0)
+    assert (claim.jobs, claim.wait_s) == ((), 3.0)
+    assert await ids(pool, "a", steal_idle_s=5.0) == [job]
+
+
+async def test_a_live_override_comes_before_it(pool: Pool) -> None:
+    await pool.unit("a")
+    (job,) = await pool.submit("long")
+    pool.clock.advance(5)
+    await pool.redis("HSET", pool.keys.policy, "rasp_steal_cooldown_s", "4")
+    assert await ids(pool, "a", steal_idle_s=8.0) == [job]

@@ -14,7 +14,8 @@ async def test_a_job_prefills_from_its_claim_to_its_first_byte(pool: Pool) -> No
     await pool.unit("a", role="long")
     job = await pool.one("a", "long", tokens=9000)
     found = (await pool.views.survey(["a"])).prefilling
-    assert found == (Prefilling("a", "long", 9000, pool.clock.now_ms, streams=True),)
+    here = Prefilling("a", "long", 9000, pool.clock.now_ms, streams=True, job=job.id, attempt=1)
+    assert found == (here,)
     pool.clock.advance(1)
     await begin(pool, "a", job.id)
     assert (await pool.views.survey(["a"])).prefilling == ()

@@ -289,3 +289,35 @@ async def not_ready(scaler: Any) -> bool:
         return (await get(scaler, "/readyz")).status_code == 503
     except httpx.ConnectError:
         return False
+
+
+async def test_an_adaptive_scaler_has_a_stolen_job_handed_back(
+    start_scaler: StartScaler,
+    store: Store,
+    views: Views,
+    units: list[str],
+    settings: ScalerSettings,
+    eventually: Eventually,
+) -> None:
+    at_once = settings.model_copy(update={"rasp_steal_cooldown_s": 0.0})
+    for number, name in enumerate(units):
+        long = NewJob(f"long-{number}", "long", 90_000, "gw", "/v1/completions", True, b"{}")  # noqa: FBT003  # fields in order
+        await store.submit(long)
+        assert len((await store.claim(name, at_once)).jobs) == 1
+    await store.submit(NewJob("chat", "short", 100, "gw", "/v1/completions", True, b"{}"))  # noqa: FBT003  # fields in order
+    scaler = start_scaler(ADASPLIT_POLICY="adaptive")
+
+    async def revoked() -> bool:
+        return any(event["event"] == "revoked" for event in await views.events())
+
+    await eventually(revoked)
+    event = next(event for event in await views.events() if event["event"] == "revoked")
+    assert "a short job has waited" in event["reason"]
+    wakes = [await store.read_wakes(name, 0.01) for name in units]
+    asked = {wake.job for each in wakes for wake in each if wake.kind == "revoke"}
+    assert event["job"] in asked
+    async with httpx.AsyncClient() as client:
+        page = (await client.get(f"{scaler.url}/metrics")).text
+    assert 'adasplit_revocations_total{outcome="ok"' in page
+    assert f'adasplit_steal_idle_seconds{{pool="{settings.pool}"}} 2.0' in page
+    assert "adasplit_steal_largest_prompt_tokens" in page

@@ -78,7 +78,7 @@ def test_every_setting_says_what_it_is() -> None:
 
 def test_every_time_says_its_unit() -> None:
     floats = [name for name, field in Settings.model_fields.items() if field.annotation is float]
-    ratios = ("_margin", "_weight")
+    ratios = ("_margin", "_weight", "_share")
     assert [name for name in floats if not name.endswith(("_s", *ratios))] == []
 
 
