@@ -98,8 +98,8 @@ MUTANTS = {
     ),
     "one slot too many": Mutant(
         "claim",
-        "(limits.short * limits.long - used) / weight[class]",
-        "(limits.short * limits.long - used) / weight[class] + 1",
+        "math.floor(left + 1e-6)",
+        "math.floor(left + 1e-6) + 1",
         "test_claim_slots",
     ),
     "a submit that counts twice": Mutant("submit", "if state then", "if false then", "test_submit"),
