@@ -91,6 +91,10 @@ class Keys:
         """HASH, TTL: all that is known of a job."""
         return f"{self.prefix}:job:{job}"
 
+    def named(self, name: str) -> str:
+        """STRING, TTL: the job that a client gave a name; a name is `owner:name`."""
+        return f"{self.prefix}:named:{name}"
+
     def role(self, unit: str) -> str:
         """STRING, permanent: the role key that the scaler flips."""
         return f"{self.prefix}:role:{unit}"

@@ -44,7 +44,8 @@ class NewJob:
     """A job as a gateway submits it; `body` goes to the unit as it is.
 
     `weight` is its owner's, from 1 on; `priority` as in vLLM: what is lower goes first.
-    `traceparent`: the span of its request in W3C's form; empty when nobody traces.
+    `traceparent`: the span of its request in W3C's form; empty when nobody traces. `name`: what its
+    client calls it; empty when it has no name.
     """
 
     id: str
@@ -60,6 +61,7 @@ class NewJob:
     weight: int = 1
     priority: int = 0
     limits: Limits = field(default_factory=Limits)
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,12 @@ class Store:
             return await self.submit(job, policy, again=again)
         return _submitted(_text(status), more)
 
+    async def name(self, job: NewJob) -> None:
+        """Let a job be found by its client's name for it; of several the last is found."""
+        key = self.keys.named(f"{job.owner}:{job.name}")
+        ttl_ms = ms(job.timeout_s + self._settings.job_ttl_s)
+        await self._connection.command("SET", key, job.id, "PX", ttl_ms)
+
     async def cancel(
         self,
         job: str,

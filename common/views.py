@@ -144,6 +144,11 @@ class Views:
         fields = await self._connection.command("HGETALL", self.keys.job(job))
         return _texts({name: value for name, value in fields.items() if name != b"body"})
 
+    async def named(self, owner: str, name: str) -> str:
+        """The job that an owner gave this name; empty when it is not known."""
+        job = await self._connection.command("GET", self.keys.named(f"{owner}:{name}"))
+        return job.decode() if job else ""
+
     async def states(self, jobs: list[str]) -> list[str | None]:
         """The state of each job; None when it is not known."""
         replies = await self._connection.commands(

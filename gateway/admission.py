@@ -8,7 +8,15 @@ from typing import Any
 from starlette.types import Receive
 
 from common.models import NewJob
-from gateway.classify import CLASS_HEADER, TIMEOUT_HEADER, asked_class, class_of, timeout_of
+from gateway.classify import (
+    CLASS_HEADER,
+    NAME_HEADER,
+    TIMEOUT_HEADER,
+    asked_class,
+    class_of,
+    name_of,
+    timeout_of,
+)
 from gateway.errors import (
     malformed,
     model_not_found,
@@ -33,6 +41,7 @@ _HEADERS = {
     for name in (
         CLASS_HEADER,
         TIMEOUT_HEADER,
+        NAME_HEADER,
         PRIORITY_HEADER,
         "content-length",
         "content-type",
@@ -79,6 +88,7 @@ class Admission:
         request = parse_request(body, route, self._bounds)
         asked = asked_class(headers)
         priority = asked_priority(headers, request.priority)
+        name = name_of(headers)
         timeout_s = timeout_of(headers, self._settings.request_timeout_s)
         self._check_pool(request.model)
         owner = scope.get(OWNER, "")
@@ -97,6 +107,7 @@ class Admission:
             weight=self._shares.weight(owner),
             priority=self._shares.priority(owner, priority),
             limits=self._limits.of(owner),
+            name=name,
         )
         return Admitted(job, learnable_bytes(request.prompt))
 

@@ -1,6 +1,7 @@
 """Short or long: by what the request says, else by its prompt's length."""
 
 import math
+import re
 from collections.abc import Mapping
 
 from common.keys import CLASSES, JobClass
@@ -8,6 +9,10 @@ from gateway.errors import malformed
 
 CLASS_HEADER = "x-adasplit-class"
 TIMEOUT_HEADER = "x-adasplit-timeout-s"
+NAME_HEADER = "x-adasplit-name"
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""How a client may name its job, to ask for it while it waits."""
 
 
 def asked_class(headers: Mapping[str, str]) -> JobClass | None:
@@ -17,6 +22,14 @@ def asked_class(headers: Mapping[str, str]) -> JobClass | None:
         return None
     if asked not in CLASSES:
         raise malformed(f"{CLASS_HEADER} is short or long.", CLASS_HEADER)
+    return asked
+
+
+def name_of(headers: Mapping[str, str]) -> str:
+    """The client's own name for its job, empty when it has none. Raises ApiError 400."""
+    asked = headers.get(NAME_HEADER, "")
+    if asked and not NAME.fullmatch(asked):
+        raise malformed(f"{NAME_HEADER} is 1 to 64 letters, digits, _, . and -.", NAME_HEADER)
     return asked
 
 

@@ -8,6 +8,7 @@ from common.keys import JobClass
 from common.standing import Standings
 from common.store import Store
 from common.views import Views
+from gateway.classify import NAME
 from gateway.errors import job_not_found
 from gateway.estimator import Estimator
 
@@ -15,7 +16,7 @@ _TIMES = ("submitted", "claimed", "first_byte", "finished", "deadline")
 _SHOWN = ("state", "outcome", "class", "unit", "why", "reason", "route")
 
 _JOB = re.compile(r"job-[0-9a-f]{32}(-again[0-9]{1,6})?")
-"""As the gateway makes them: nothing else is looked up."""
+"""As the gateway makes them; anything else can only be a name."""
 
 _ANSWERS = {"OK": "cancelled", "ASKED": "cancelling", "FINISHED": "finished"}
 
@@ -32,7 +33,7 @@ class Jobs:
         self._estimator = estimator
 
     async def tell(self, job: str, owner: str) -> dict[str, Any]:
-        fields = await self._fields(job, owner)
+        job, fields = await self._found(job, owner)
         standing = await self._standings.by_fields(job, fields)
         estimate = standing and self._estimator.of(_class(fields), standing)
         return {
@@ -50,7 +51,7 @@ class Jobs:
         }
 
     async def cancel(self, job: str, owner: str) -> dict[str, Any]:
-        fields = await self._fields(job, owner)
+        job, fields = await self._found(job, owner)
         answer = await self._store.cancel(
             job, _class(fields), fields.get("gateway", ""), "asked for"
         )
@@ -58,14 +59,18 @@ class Jobs:
             raise job_not_found(job)
         return {"id": job, "object": "job", "result": _ANSWERS[answer]}
 
-    async def _fields(self, job: str, owner: str) -> dict[str, str]:
-        if not _JOB.fullmatch(job):
-            raise job_not_found(job[:64])
+    async def _found(self, asked: str, owner: str) -> tuple[str, dict[str, str]]:
+        """A job by its id, or by the name that its owner gave it. Raises ApiError 404."""
+        job = asked
+        if not _JOB.fullmatch(asked):
+            job = await self._views.named(owner, asked) if NAME.fullmatch(asked) else ""
+        if not job:
+            raise job_not_found(asked[:64])
         fields = await self._views.job(job)
         # Another's job is as unknown as none: its id is not to be found out by asking.
         if not fields.get("state") or fields.get("owner", "") != owner:
-            raise job_not_found(job)
-        return fields
+            raise job_not_found(asked)
+        return job, fields
 
 
 def _class(fields: Mapping[str, str]) -> JobClass:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from common.keys import CLASSES
-from gateway.classify import CLASS_HEADER, TIMEOUT_HEADER
+from gateway.classify import CLASS_HEADER, NAME, NAME_HEADER, TIMEOUT_HEADER
 from gateway.schemas import Schema, ref, schemas
 from gateway.settings import GatewaySettings
 from gateway.shares import PRIORITY_HEADER
@@ -102,6 +102,11 @@ def _completions(kind: str, summary: str) -> dict[str, Any]:
                 TIMEOUT_HEADER,
                 "From arrival to the end of the answer, in seconds.",
                 {"type": "number", "exclusiveMinimum": 0, "maximum": 1e9},
+            ),
+            _header(
+                NAME_HEADER,
+                "The client's own name for the job, by which `/v1/jobs/{id}` finds it as well.",
+                {"type": "string", "pattern": f"^{NAME.pattern}$"},
             ),
             _header(
                 PRIORITY_HEADER,

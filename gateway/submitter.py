@@ -64,7 +64,11 @@ class Submitter:
 
         `again`: Redis has lost it, and its key's limits do not count it a second time.
         """
-        return await self._store.submit(job, self._watcher.policy, again=again)
+        submitted = await self._store.submit(job, self._watcher.policy, again=again)
+        if job.name and submitted.status in {"accepted", "exists"}:
+            # Behind it: what was refused leaves nothing.
+            await self._store.name(job)
+        return submitted
 
     async def _in_time(self, job: NewJob) -> Submitted:
         try:

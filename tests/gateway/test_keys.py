@@ -1,6 +1,7 @@
 """Who may ask, and for what."""
 
 import hashlib
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,17 @@ async def test_the_pages_for_operators_need_no_key(guarded: Any) -> None:
 async def test_a_job_is_its_owners_alone(guarded: Any) -> None:
     client = guarded.client
     assert (await guarded.post()).status_code == 401
-    asked = guarded.post(headers=bearer("key-of-ann"))
+    asked = guarded.post(headers=bearer("key-of-ann") | {"x-adasplit-name": "mine"})
     job = await guarded.unit.claim()
+
+    async def named() -> bool:
+        answer = await client.get("/v1/jobs/mine", headers=bearer("key-of-ann"))
+        return bool(answer.status_code == 200)
+
+    await guarded.until(named)
     assert (await client.get(f"/v1/jobs/{job.id}", headers=bearer("key-of-ann"))).status_code == 200
-    for method in ("GET", "DELETE"):
-        answer = await client.request(method, f"/v1/jobs/{job.id}", headers=bearer("key-of-bob"))
+    for method, name in itertools.product(("GET", "DELETE"), (job.id, "mine")):
+        answer = await client.request(method, f"/v1/jobs/{name}", headers=bearer("key-of-bob"))
         assert answer.status_code == 404
     await guarded.unit.answer(job, b"{}")
     assert (await asked).status_code == 200

@@ -40,9 +40,10 @@ async def test_a_waiting_job_tells_its_position(bench: Any) -> None:
 
 
 async def test_the_estimated_start_follows_the_drain(start: Any) -> None:
-    # No look at the pool but the first one: what the queue did is told here.
+    # No look at the pool but the two of the start: what the queue did is told here.
     async with start(watch_s=600.0) as bench:
         drain = bench.gateway._watcher.drain("long")
+        await bench.seen(lambda: drain._starts.value is not None)
         waiting = bench.post(headers={"x-adasplit-class": "long"})
         job = await bench.waiting_job()
         shown = (await bench.client.get(f"/v1/jobs/{job['id']}")).json()
@@ -58,6 +59,7 @@ async def test_an_answer_says_what_was_estimated_and_the_metrics_how_it_came_tru
 ) -> None:
     async with start(watch_s=600.0) as bench:
         drain, checker = bench.gateway._watcher.drain("short"), bench.gateway._checker
+        await bench.seen(lambda: drain._starts.value is not None)
         drain.look(QueueView(9, 1.0, 0, 0.0), QueueView(9, 1.0, 10, 10 * COST), 1000.0)
         asked = bench.post()
         job = await bench.waiting_job()
@@ -81,6 +83,34 @@ async def test_what_was_not_estimated_is_not_counted(bench: Any) -> None:
     await bench.unit.answer(await bench.unit.claim(), b"{}")
     assert "x-adasplit-estimate-ms" not in (await asked).headers
     assert "start_estimates_total{" not in (await bench.client.get("/metrics")).text
+
+
+async def test_a_waiting_job_is_found_by_the_name_that_its_client_gave_it(bench: Any) -> None:
+    asked = bench.post(headers={"x-adasplit-name": "report-17"})
+    job = await bench.waiting_job()
+
+    async def named() -> Any:
+        answer = await bench.client.get("/v1/jobs/report-17")
+        return answer.json().get("id") == job["id"]
+
+    await bench.until(named)
+    shown = (await bench.client.get("/v1/jobs/report-17")).json()
+    assert (shown["id"], shown["state"], shown["position"]) == (job["id"], "queued", 0)
+    assert (await bench.client.get("/v1/jobs/report-18")).status_code == 404
+    cancelled = (await bench.client.delete("/v1/jobs/report-17")).json()
+    assert (cancelled["id"], cancelled["result"]) == (job["id"], "cancelled")
+    assert (await asked).status_code == 499
+    # A name is the client's to use again: the last job has it.
+    again = bench.post(headers={"x-adasplit-name": "report-17"})
+    job = await bench.waiting_job()
+    await bench.until(named)
+    again.cancel()
+
+
+@pytest.mark.parametrize("name", ["a b", "x" * 65, "a:b", "{a}"])
+async def test_a_name_that_is_none_is_refused(bench: Any, name: str) -> None:
+    answer = await bench.post(headers={"x-adasplit-name": name})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "x-adasplit-name")
 
 
 async def test_a_requeued_job_waits_before_newer_ones(bench: Any) -> None:
