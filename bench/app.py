@@ -2,7 +2,7 @@
 
 import typer
 
-from bench import claims, fairness, flat, overhead
+from bench import claims, fairness, flat, long_prompts, overhead, pool, wakes
 from bench.compare import compare
 from bench.cost.command import command as cost
 from bench.knee import knee
@@ -20,5 +20,8 @@ def bench_app() -> typer.Typer:
     app.command("cost")(cost)
     app.command("claims")(claims.command)
     app.command("flat")(flat.command)
+    app.command("wakes")(wakes.command)
+    app.command("long-prompts")(long_prompts.command)
+    app.command("pool")(pool.command)
     app.command("fairness")(fairness.command)
     return app

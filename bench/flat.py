@@ -1,5 +1,6 @@
 """`adasplit bench flat`: what a submit, a claim and a finish cost as queues and pools grow."""
 
+import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,8 @@ _AT_A_TIME = 200
 _ROUND = 32
 # Longer than any run: no lease lapses and no unit dies while it is not looked after.
 _FOREVER_S = 86_400.0
+_RECORD_S = 1.0
+_SETTLED_S = 2.0
 _STEPS = ("submit", "claim", "finish")
 
 
@@ -60,6 +63,7 @@ class Pool:
             pool=scene.name,
             lease_s=_FOREVER_S,
             alive_s=_FOREVER_S,
+            job_ttl_s=_RECORD_S,
             worker_concurrency_limit=_SLOTS,
             max_queue_depth_short=scene.waiting + (_SLOTS + 1) * scene.units + 1,
             max_queue_bytes=2**50,
@@ -67,6 +71,8 @@ class Pool:
         )
         self.costs = Costs()
         self.job_bytes = 0.0
+        self._empty_bytes = 0
+        self._empty_keys: set[str] = set()
         self._connection = connection
         self._settings = settings
         self._store = Store(connection, settings)
@@ -87,6 +93,13 @@ class Pool:
         for number in range(self._scene.units):
             unit = f"unit-{number}"
             await self._store.register(unit, {"url": f"http://{unit}"})
+        # The scripts are there, and a pool that has served.
+        await self._submit(_SLOTS)
+        self._held["unit-0"] = list((await self._store.claim("unit-0")).jobs)
+        await self._finish_all()
+        self._empty_bytes = await self._memory()
+        self._empty_keys = await self._keys()
+        for unit in (f"unit-{number}" for number in range(self._scene.units)):
             await self._submit(_SLOTS)
             self._held[unit] = list((await self._store.claim(unit)).jobs)
         before = await self._memory()
@@ -94,13 +107,52 @@ class Pool:
         grown = await self._memory() - before
         self.job_bytes = grown / self._scene.waiting - len(self._body)
 
+    async def drain(self) -> dict[str, Any]:
+        """Let the units take and finish all; tells what Redis holds once the records are gone."""
+        full = await self._memory()
+        await self._finish_all()
+        left = await self._settled()
+        keys = self._store.keys
+        events = await self._connection.command("MEMORY", "USAGE", keys.events, "SAMPLES", 0)
+        return {
+            "full_bytes": full - self._empty_bytes,
+            "left_bytes": left - self._empty_bytes,
+            "of_events_bytes": int(events),
+            "left_keys": sorted(await self._keys() - self._empty_keys),
+        }
+
+    async def _finish_all(self) -> None:
+        busy = {unit for unit, jobs in self._held.items() if jobs}
+        while busy:
+            for unit in tuple(busy):
+                finishes = [self._finish(job) for job in self._held[unit]]
+                turn = await self._store.turn(unit, finishes=finishes, claim=True)
+                self._held[unit] = list(turn.claim.jobs) if turn.claim else []
+                if not self._held[unit]:
+                    busy.remove(unit)
+
+    async def _keys(self) -> set[str]:
+        """The kinds of keys that there are: without the names of units and jobs."""
+        prefix = f"{self._store.keys.prefix}:"
+        names = await self._connection.command("KEYS", "*")
+        return {name.decode().removeprefix(prefix).partition(":")[0] for name in names}
+
+    async def _settled(self) -> int:
+        """Memory, when neither it nor the number of keys changes any more."""
+        before = None
+        while True:
+            now = int(await self._connection.command("DBSIZE")), await self._memory() >> 16
+            if now == before:
+                return await self._memory()
+            before = now
+            await asyncio.sleep(_SETTLED_S)
+
     async def round(self) -> None:
         """Finish, submit and claim one job on each of some units, and note what each step cost."""
         for unit in islice(self._turn, _ROUND):
             job = self._held[unit].pop(0)
-            finish = Finish(job.id, job.attempt, "short", _GATEWAY, "ok", status=200)
             start = await self._spent()
-            await self._store.turn(unit, finishes=[finish])
+            await self._store.turn(unit, finishes=[self._finish(job)])
             finished = await self._spent()
             await self._store.submit(self._job())
             submitted = await self._spent()
@@ -111,6 +163,9 @@ class Pool:
                 self.costs.us[step].append(times[at + 1] - times[at])
             if len(self._held[unit]) != _SLOTS:
                 raise RuntimeError(f"{unit} holds {len(self._held[unit])} jobs")
+
+    def _finish(self, job: ClaimedJob) -> Finish:
+        return Finish(job.id, job.attempt, "short", _GATEWAY, "ok", status=200)
 
     async def _submit(self, jobs: int) -> None:
         for done in range(0, jobs, _AT_A_TIME):
@@ -140,6 +195,19 @@ class Pool:
 
     async def _memory(self) -> int:
         return int((await self._connection.command("INFO", "memory"))["used_memory"])
+
+
+async def drained(scene: Scene, *, body_bytes: int) -> dict[str, Any]:
+    """What a scene leaves behind, on a server of its own."""
+    with ValkeyServer() as server:
+        url = f"redis://127.0.0.1:{server.port}/0"
+        connection = Connection.from_url(url, timeout_s=60.0)
+        try:
+            pool = Pool(connection, url, scene, body_bytes)
+            await pool.fill()
+            return await pool.drain()
+        finally:
+            await connection.aclose()
 
 
 async def run(scenes: Sequence[Scene], *, rounds: int, body_bytes: int) -> dict[str, Any]:
@@ -192,12 +260,24 @@ def table(result: dict[str, Any]) -> Table:
     return found
 
 
+def left_table(waiting: int, left: dict[str, Any]) -> Table:
+    found = Table(title=f"Redis beside an idle pool, with {waiting:,} jobs and when all have ended")
+    for name in ("full, MB", "left, MB", "of these events, MB", "new keys"):
+        found.add_column(name, justify="right")
+    sizes = (left["full_bytes"], left["left_bytes"], left["of_events_bytes"])
+    found.add_row(*(f"{each / 1e6:,.1f}" for each in sizes), ", ".join(left["left_keys"]))
+    return found
+
+
 def command(
     *,
     waiting: Annotated[int, typer.Option(min=10, help="Jobs in the deep scene.")] = 1_000_000,
     units: Annotated[int, typer.Option(min=4, help="Units in the wide scene.")] = 4096,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of 32 units each.")] = 40,
     body_bytes: Annotated[int, typer.Option(min=0, help="Size of a job's body.")] = 256,
+    drain: Annotated[
+        bool, typer.Option(help="Also fill a queue, drain it, and see what is left.")
+    ] = True,
     out: Out = None,
 ) -> None:
     """Cost of submit, claim and finish: few jobs and units, many jobs, many units, many of both."""
@@ -209,6 +289,10 @@ def command(
         Scene("both", max(10, waiting // 10), units),
     ]
     result = uvloop.run(run(scenes, rounds=rounds, body_bytes=body_bytes))
+    if drain:
+        result["drained"] = uvloop.run(drained(scenes[1], body_bytes=body_bytes))
     if out:
         write_json(out, result)
     Console().print(table(result))
+    if drain:
+        Console().print(left_table(waiting, result["drained"]))

@@ -1,8 +1,9 @@
-"""The calls of the scripts: the keys and arguments of each, from the words that the store uses."""
+"""The calls of the scripts that change something, from the words that the store uses."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+from common.calling import ms
 from common.keys import CLASSES, JobClass, other_class
 from common.models import (
     UNBOUNDED,
@@ -16,7 +17,7 @@ from common.models import (
 )
 from common.policy import Policy
 from common.scripts import Arg, Call
-from common.steering import SteeringCalls, ms
+from common.steering import SteeringCalls
 
 
 def _or_none(number: int | None) -> Arg:
@@ -39,7 +40,7 @@ def _placed(part: Part) -> str:
 
 
 class Calls(SteeringCalls):
-    """Builds the calls of one pool's scripts."""
+    """Builds the calls with which a pool changes."""
 
     @cached_property
     def _claims(self) -> dict[str, tuple[Policy, Call]]:
@@ -48,16 +49,23 @@ class Calls(SteeringCalls):
 
     def register(self, unit: str, fields: Mapping[str, Arg]) -> Call:
         keys = self._unit_keys(unit, "role", "active", "leases", "idle_since", "unit")
-        keys |= self.queue_keys() | {"units": self.keys.units, "pulse": self.keys.pulse}
-        keys["events"] = self.keys.events
+        keys |= self.queue_keys() | self._group_keys()
+        keys |= {"units": self.keys.units, "pulse": self.keys.pulse, "models": self.keys.models}
+        keys |= {"events": self.keys.events, "unit_prefix": self.keys.unit("")}
         rest = [item for pair in fields.items() for item in pair]
         return self._call("register", keys, {"unit_name": unit}, rest)
 
     def leave(self, unit: str) -> Call:
         names = ("unit", "active", "leases", "idle_since", "wake")
-        keys = self._unit_keys(unit, *names) | self._waiting_keys()
-        keys |= {"units": self.keys.units, "pulse": self.keys.pulse}
+        keys = self._unit_keys(unit, *names) | self._waiting_keys() | self._group_keys()
+        keys |= {name: getattr(self.keys, name) for name in ("units", "pulse", "models")}
+        keys["unit_prefix"] = self.keys.unit("")
         return self._call("leave", keys, {"unit_name": unit})
+
+    def drain(self, unit: str, *, draining: bool) -> Call:
+        keys = self._unit_keys(unit, "unit", "role", "wake") | self._group_keys()
+        keys |= {"units": self.keys.units}
+        return self._call("drain", keys, {"unit_name": unit, "draining": int(draining)})
 
     def submit(self, job: NewJob, policy: Policy, *, again: bool = False) -> Call:
         other = other_class(job.job_class)
@@ -313,14 +321,3 @@ class Calls(SteeringCalls):
             "priority_step_ms": ms(self._settings.priority_step_s),
         }
         return self._call("order", keys, args)
-
-    def queue_keys(self) -> dict[str, str]:
-        return {f"queue_{name}": self.keys.queue(name) for name in CLASSES}
-
-    def _order_keys(self, job_class: JobClass) -> dict[str, str]:
-        kinds = ("requeued", "waiting", "due", "spent", "virtual")
-        return {kind: getattr(self.keys, kind)(job_class) for kind in kinds}
-
-    def _gateway_keys(self, gateway: str) -> dict[str, str]:
-        keys = self.keys
-        return {"gateways": keys.gateways, "reply": keys.reply(gateway), "pulse": keys.pulse}

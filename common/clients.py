@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import hiredis
 from redis.asyncio import Connection as RedisConnection
 from redis.asyncio import Redis, UnixDomainSocketConnection
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -13,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
+from common.packing import packed
 from common.settings import without_password
 
 _TLS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"})
@@ -28,7 +28,7 @@ class _Packing:
 
     def pack_command(self, *args: Any) -> list[bytes]:
         # redis-py writes some commands as two words in one.
-        return [hiredis.pack_command((*args[0].split(" "), *args[1:]))]
+        return packed((*args[0].split(" "), *args[1:]))
 
 
 class _Packed(_Packing, RedisConnection):

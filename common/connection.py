@@ -124,16 +124,20 @@ class Connection:
 
     async def run(self, call: Call) -> list[Any]:
         """Run one script. Raises RedisUnavailable; the script may have run all the same."""
+        suffix = "_RO" if call.script.reads_only else ""
         with _Timed(call.script.name):
             try:
-                return await self._script("EVALSHA", call.script.sha, call)
+                return await self._script(f"EVALSHA{suffix}", call.script.sha, call)
             except exceptions.NoScriptError:
-                return await self._script("EVAL", call.script.text, call)
+                return await self._script(f"EVAL{suffix}", call.script.text, call)
 
     async def _script(self, command: str, script: str, call: Call) -> list[Any]:
         words = (command, script, *call.arguments)
         if self._pipes is None:
-            return cast("list[Any]", await self._quick.execute_command(*words))
+            # A cluster's client knows the keys of EVAL and EVALSHA alone.
+            key = str(call.arguments[1])
+            to = await self._server_of(key) if call.script.reads_only else {}
+            return cast("list[Any]", await self._quick.execute_command(*words, **to))
         (reply,) = await self._pipes.ask([words])
         if isinstance(reply, Exception):
             raise reply
@@ -231,23 +235,6 @@ class Connection:
             if self._pipes:
                 return await self._pipes.block(args, LONGEST_BLOCK_S)
             return await self._blocking.execute_command(*args)
-
-    async def groups(self, stream: str) -> list[dict[str, Any]]:
-        """The consumer groups of a stream; none when there is no such stream."""
-        with _outages:
-            try:
-                groups: list[dict[str, Any]] = await self._quick.xinfo_groups(stream)
-            except exceptions.ResponseError as error:
-                if "no such key" in str(error):
-                    return []
-                raise
-        return groups
-
-    async def added(self, stream: str) -> int:
-        """How many entries were ever added to a stream that exists."""
-        with _outages:
-            about: dict[str, Any] = await self._quick.xinfo_stream(stream)
-        return int(about.get("entries-added", 0))
 
     async def make_group(self, stream: str) -> None:
         """Make the group `units` at the stream's start; no harm when it is there."""

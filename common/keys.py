@@ -120,6 +120,15 @@ class Keys:
         """HASH, permanent while the unit is known: url, limits, models, health."""
         return f"{self.prefix}:unit:{unit}"
 
+    def group(self, role: JobClass) -> str:
+        """ZSET, gone when empty: unit of this role that takes jobs -> last heartbeat (ms)."""
+        return f"{self.prefix}:group:{role}"
+
+    @property
+    def models(self) -> str:
+        """ZSET, permanent: model -> last heartbeat of a unit that serves it (ms)."""
+        return f"{self.prefix}:models"
+
     def hungry(self, role: JobClass) -> str:
         """ZSET, gone when empty: units with free slots that found nothing, by load."""
         return f"{self.prefix}:hungry:{role}"

@@ -15,6 +15,7 @@ from redis import exceptions
 from redis._parsers import BaseParser  # what its own connections name errors by
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
+from common.packing import packed
 from common.scripts import Arg
 
 Command = Sequence[Arg]
@@ -54,7 +55,8 @@ class Pipe(asyncio.Protocol):
         """Send commands; the future holds their replies, errors among them as what they are."""
         if not self._out:
             self._loop.call_soon(self._send)
-        self._out += [hiredis.pack_command(cast("Any", tuple(command))) for command in commands]
+        for command in commands:
+            self._out += packed(tuple(command))
         call = _Call(len(commands), self._loop.time(), self._loop.create_future())
         self._calls.append(call)
         if self._timer is None:

@@ -10,7 +10,7 @@ from importlib import resources
 Arg = str | bytes | int | float
 
 _HEADER = re.compile(r"^-- (KEYS|ARGV): +(.+)$", re.MULTILINE)
-_FIRST_LINE = re.compile(r"#!lua( flags=[a-z-]+)?\n")
+_FIRST_LINE = re.compile(r"#!lua( flags=[a-z,-]+)?\n")
 _REST = re.compile(r"\[([a-z_ ]+)\]\.\.\.$")
 
 
@@ -31,6 +31,11 @@ class Script:
     def sha(self) -> str:
         """The hash under which Redis knows the script: it is the script's version."""
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    @cached_property
+    def reads_only(self) -> bool:
+        """Whether it says that it writes nothing: then the right to read its keys is enough."""
+        return "no-writes" in self.text.partition("\n")[0]
 
     def call(
         self, keys: Mapping[str, str], args: Mapping[str, Arg], rest: Sequence[Arg] = ()

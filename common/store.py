@@ -8,9 +8,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from common.calling import ms
 from common.calls import Calls
 from common.connection import Connection
 from common.keys import CLASSES, JobClass
+from common.looks import Looks
 from common.models import (
     UNBOUNDED,
     Bounds,
@@ -34,13 +36,13 @@ from common.policy import Policy
 from common.scripts import Arg
 from common.settings import Settings
 from common.steals import Weighed
-from common.steering import ms
 
 log = logging.getLogger(__name__)
 
-_WAKE_MS = 60_000
 _ORDER_PAGE = 500
 _FULL = -2
+LATE_S = 0.5
+"""A job that has waited for longer is not about to be claimed by whom its submit woke."""
 
 
 def _text(reply: Any) -> str:
@@ -57,6 +59,7 @@ class Store:
         now_ms: Callable[[], int] | None = None,
     ) -> None:
         self._calls = Calls(connection.scripts, settings, now_ms)
+        self._looks = Looks(connection.scripts, settings, now_ms)
         self.keys = self._calls.keys
         self._connection = connection
         self._settings = settings
@@ -77,13 +80,10 @@ class Store:
 
     async def set_draining(self, unit: str, draining: bool) -> None:  # noqa: FBT001  # two states of one field
         """Let a unit claim nothing more, or again; it holds until it is changed, come what may."""
-        await self._connection.command("HSET", self.keys.unit(unit), "draining", int(draining))
+        await self._connection.run(self._calls.drain(unit, draining=draining))
         if draining:
             # A claim now takes the unit off the lists of those that wait, and nothing else.
             await self.claim(unit)
-            return
-        wake = self.keys.wake(unit)
-        await self._connection.commands([["RPUSH", wake, "claim"], ["PEXPIRE", wake, _WAKE_MS]])
 
     # Jobs, from the gateway's side
 
@@ -226,16 +226,15 @@ class Store:
         )
         return _text((await self._connection.run(call))[0])
 
-    async def may_claim(self, unit: str) -> bool:
-        """Whether a claim may be of use: jobs wait, or a wake-up would not reach the unit."""
-        kinds = (self.keys.waiting, self.keys.requeued)
-        waiting, *listed = await self._connection.commands(
-            [
-                ["EXISTS", *(key(name) for key in kinds for name in CLASSES)],
-                *(["ZSCORE", self.keys.hungry(name), unit] for name in CLASSES),
-            ]
-        )
-        return bool(waiting) or listed == [None] * len(CLASSES)
+    async def may_claim(
+        self, unit: str, job_class: JobClass | None = None, late_s: float = LATE_S
+    ) -> bool:
+        """Whether a claim may be of use: a job waits, or a wake-up would not reach the unit.
+
+        Jobs count that have waited for more than `late_s`; `job_class`: and are of this class.
+        """
+        call = self._looks.look(unit, late_s, job_class)
+        return bool((await self._connection.run(call))[0] == b"CLAIM")
 
     async def read_wakes(self, unit: str, wait_s: float) -> list[Wake]:
         """Wait for messages to a unit's dispatcher; empty after wait_s."""

@@ -6,12 +6,13 @@ A view is several reads in few round trips, not one atomic step; what needs atom
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from common.calls import Calls
 from common.connection import Connection
-from common.keys import CLASSES, GROUP, JobClass, Keys
+from common.keys import CLASSES, JobClass, Keys
+from common.looks import Looks
 from common.models import Lease, PoolView, Prefilling, QueueView, Survey, UnitView
 from common.settings import Settings
 from common.steals import Stealing
+from common.tallies import Overdue, Tally
 
 _KNOWN_UNIT_FIELDS = {
     *("url", "models", "limit", "limit_short", "limit_long", "draining", "health"),
@@ -19,6 +20,10 @@ _KNOWN_UNIT_FIELDS = {
     *("relay_run", "relay_number", "starved_claims", "pace"),
 }
 _PAGE = 500
+_UNITS_PAGE = 64
+_FORGET_AFTER_S = 3600.0
+_LOOKERS = 8
+"""So many dispatchers look after the silent ones in a round, whatever the size of the pool."""
 
 
 def _texts(reply: Mapping[bytes, bytes]) -> dict[str, str]:
@@ -39,50 +44,67 @@ class Views:
     ) -> None:
         self.keys = Keys(settings.pool)
         self._connection = connection
-        self._calls = Calls(connection.scripts, settings)
-        self._now_ms = now_ms
+        self._looks = Looks(connection.scripts, settings, now_ms)
         self._alive_ms = settings.alive_s * 1000
 
+    async def tally(self) -> Tally:
+        """What waits and how many units live, in time that grows with neither."""
+        reply = await self._connection.run(self._looks.tally())
+        _, now_ms, alive, body_bytes, dead, models, overrides, *classes = reply
+        seen = dict(zip(CLASSES, classes, strict=True))
+        return Tally(
+            now_ms=now_ms,
+            alive=alive,
+            units={name: each[0] for name, each in seen.items()},
+            models=tuple(sorted(model.decode() for model in models)),
+            queues={name: _queue(now_ms, *each[1:]) for name, each in seen.items()},
+            overrides=_texts(dict(_pairs(overrides))),
+            body_bytes=max(0, int(body_bytes or 0)),
+            dead=dead,
+        )
+
     async def pool(self) -> PoolView:
-        """The pool now. Queues that nobody made yet count as empty."""
-        (
-            heartbeats,
-            overrides,
-            body_bytes,
-            dead,
-            stealing,
-            pulse,
-            now,
-        ) = await self._connection.commands(
+        """The pool now, unit by unit: for people and pages, as it takes time for each unit.
+
+        Queues that nobody made yet count as empty.
+        """
+        tally = await self.tally()
+        heartbeats, stealing, pulse = await self._connection.commands(
             [
                 ["ZRANGE", self.keys.units, 0, -1, "WITHSCORES"],
-                ["HGETALL", self.keys.policy],
-                ["GET", self.keys.bytes],
-                ["XLEN", self.keys.dead],
                 ["HGETALL", self.keys.stealing],
                 self._pulse(),
-                ["TIME"],
             ]
         )
-        now_ms = self._now_ms() if self._now_ms else _ms(now)
-        judged_ms = self._judged(pulse, now_ms)
+        judged_ms = self._judged(pulse, tally.now_ms)
         beats = {name.decode(): int(float(score)) for name, score in _pairs(heartbeats)}
         return PoolView(
-            now_ms=now_ms,
-            units=await self._units(beats, now_ms, judged_ms),
-            queues={name: await self.queue(name, now_ms) for name in CLASSES},
-            overrides=_texts(overrides),
-            body_bytes=max(0, int(body_bytes or 0)),
-            dead=int(dead),
+            now_ms=tally.now_ms,
+            units=await self._units(beats, tally.now_ms, judged_ms),
+            queues=tally.queues,
+            overrides=tally.overrides,
+            body_bytes=tally.body_bytes,
+            dead=tally.dead,
             stealing=_stealing(stealing),
         )
 
+    async def least(self, role: JobClass) -> str | None:
+        """The unit with the fewest jobs of those of a role that live and take jobs."""
+        status, *found = await self._connection.run(self._looks.least(role))
+        return found[0].decode() if status == b"OK" else None
+
     async def survey(self, units: Sequence[str]) -> Survey:
         """What these units prefill now, in time that grows with what is in flight."""
-        _, next_tokens, jobs, tokens, *found = await self._connection.run(self._calls.survey(units))
+        jobs, tokens = 0, 0
+        found: list[list[Any]] = []
+        # In pages, as of the units: and a script cannot answer more than a few thousand things.
+        for at in range(0, max(1, len(units)), _UNITS_PAGE):
+            call = self._looks.survey(units[at : at + _UNITS_PAGE])
+            _, next_tokens, short_jobs, short_tokens, *more = await self._connection.run(call)
+            jobs, tokens, found = jobs + short_jobs, tokens + short_tokens, found + more
         return Survey(
-            next_long_tokens=int(next_tokens),
-            short_tokens=round(int(tokens) / int(jobs)) if int(jobs) else 0,
+            next_long_tokens=next_tokens,
+            short_tokens=round(tokens / jobs) if jobs else 0,
             prefilling=tuple(
                 Prefilling(
                     unit.decode(),
@@ -108,36 +130,7 @@ class Views:
 
     async def depth(self, job_class: JobClass) -> int:
         """Jobs submitted and not claimed."""
-        return (await self.queue(job_class, 0)).depth
-
-    async def queue(self, job_class: JobClass, now_ms: int) -> QueueView:
-        """A class's queue; `oldest_s` is how long its oldest job has waited at now_ms."""
-        key = self.keys.queue(job_class)
-        requeued, waiting = self.keys.requeued(job_class), self.keys.waiting(job_class)
-        exists, length, again, first, virtual = await self._connection.commands(
-            [
-                ["EXISTS", key],
-                ["XLEN", key],
-                ["ZRANGE", requeued, 0, 0, "WITHSCORES"],
-                ["ZRANGE", waiting, 0, 0, "WITHSCORES"],
-                ["GET", self.keys.virtual(job_class)],
-            ]
-        )
-        if not exists:
-            return QueueView(depth=0, oldest_s=None, taken=0)
-        pending = await self._pending(key)
-        if pending is None:
-            return QueueView(depth=length, oldest_s=None, taken=0)
-        added = await self._connection.added(key)
-        returned = await self._connection.command("ZCARD", requeued)
-        oldest_ms = [int(float(score)) for _, score in _pairs([*again, *first])]
-        return QueueView(
-            depth=max(0, length - pending + returned),
-            oldest_s=max(0.0, (now_ms - min(oldest_ms)) / 1000) if oldest_ms else None,
-            # The group's own count (entries-read) is not known while an entry is missing.
-            taken=max(0, added - (length - pending)),
-            virtual=float(virtual) if virtual else None,
-        )
+        return (await self.tally()).queues[job_class].depth
 
     async def job(self, job: str) -> dict[str, str]:
         """All fields of a job but its body; empty when it is not known."""
@@ -165,27 +158,16 @@ class Views:
         )
         return [{"id": name.decode()} | _texts(fields) for name, fields in entries]
 
-    async def judged_ms(self) -> int:
-        """The time up to which silence counts: now, or when Redis went away, for a while after.
+    async def overdue(self, unit: str, drawn: float = 0.0) -> Overdue:
+        """Who has not spoken in time: of its own unit all dispatchers ask, of the others some do.
 
-        Redis's clock. Units, gateways and leases are judged as of then.
+        `drawn`, at random from 0 up to 1 and anew each time, says whether this one does.
         """
-        pulse, now = await self._connection.commands([self._pulse(), ["TIME"]])
-        return self._judged(pulse, _ms(now))
-
-    async def silent_units(self, judged_ms: int) -> list[str]:
-        """Units whose last heartbeat is too long ago, known and perhaps still holding leases."""
-        return await self._silent(self.keys.units, judged_ms)
-
-    async def silent_gateways(self, judged_ms: int) -> list[str]:
-        """Gateways whose last heartbeat is too long ago."""
-        return await self._silent(self.keys.gateways, judged_ms)
-
-    async def _silent(self, beats: str, judged_ms: int) -> list[str]:
-        names = await self._connection.command(
-            "ZRANGEBYSCORE", beats, "-inf", f"({judged_ms - self._alive_ms:.0f}"
-        )
-        return [name.decode() for name in names]
+        call = self._looks.overdue(unit, _FORGET_AFTER_S, _LOOKERS, drawn)
+        _, judged_ms, lapsed, *silent = await self._connection.run(call)
+        units, forgotten, gateways = (tuple(name.decode() for name in names) for names in silent)
+        leases = await self._leases([name.decode() for name in lapsed])
+        return Overdue(judged_ms, tuple(leases), units, forgotten, gateways)
 
     async def jobs_of(self, gateway: str, job_class: JobClass) -> list[str]:
         """Unfinished jobs of a class that a gateway holds; reads the whole queue, in pages."""
@@ -250,37 +232,31 @@ class Views:
             for job, (attempt, job_class, gateway) in zip(jobs, replies, strict=True)
         ]
 
-    async def _pending(self, queue: str) -> int | None:
-        # redis-py parses the reply into one dict a group; a missing stream has none.
-        for group in await self._connection.groups(queue):
-            if group["name"] == GROUP.encode():
-                return int(group["pending"])
-        return None
-
     async def _units(
         self, beats: dict[str, int], now_ms: int, judged_ms: int
     ) -> tuple[UnitView, ...]:
-        if not beats:
-            return ()
-        names = sorted(beats)
-        commands: list[list[Any]] = []
-        for name in names:
-            commands += [
-                ["GET", self.keys.role(name)],
-                ["HMGET", self.keys.active(name), "short", "long"],
-                ["GET", self.keys.idle_since(name)],
-                ["HGETALL", self.keys.unit(name)],
+        names, units = sorted(beats), []
+        # In pages: a look at thousands holds up neither Redis nor what else runs here.
+        for at in range(0, len(names), _UNITS_PAGE):
+            page = names[at : at + _UNITS_PAGE]
+            roles, idle, *more = await self._connection.commands(
+                [
+                    ["MGET", *map(self.keys.role, page)],
+                    ["MGET", *map(self.keys.idle_since, page)],
+                    *(["HMGET", self.keys.active(name), "short", "long"] for name in page),
+                    *(["HGETALL", self.keys.unit(name)] for name in page),
+                ]
+            )
+            each = zip(page, roles, idle, more[: len(page)], more[len(page) :], strict=True)
+            units += [
+                self._unit(name, now_ms, judged_ms, beats[name], replies) for name, *replies in each
             ]
-        replies = await self._connection.commands(commands)
-        return tuple(
-            self._unit(name, now_ms, judged_ms, beats[name], replies[4 * i : 4 * i + 4])
-            for i, name in enumerate(names)
-        )
+        return tuple(units)
 
     def _unit(
         self, name: str, now_ms: int, judged_ms: int, beat_ms: int, replies: list[Any]
     ) -> UnitView:
-        role, (short, long), idle_since, fields = replies
+        role, idle_since, (short, long), fields = replies
         known = _texts(fields)
         return UnitView(
             name=name,
@@ -302,6 +278,26 @@ class Views:
             pace=float(known.get("pace") or 1),
             reported={key: known[key] for key in known.keys() - _KNOWN_UNIT_FIELDS},
         )
+
+
+def _queue(
+    now_ms: int,
+    length: int,
+    pending: int,
+    returned: int,
+    added: int,
+    oldest_ms: int,
+    virtual: bytes | None,
+) -> QueueView:
+    if pending < 0:
+        return QueueView(depth=length, oldest_s=None, taken=0)
+    return QueueView(
+        depth=max(0, length - pending + returned),
+        oldest_s=max(0.0, (now_ms - oldest_ms) / 1000) if oldest_ms >= 0 else None,
+        # The group's own count (entries-read) is not known while an entry is missing.
+        taken=max(0, added - (length - pending)),
+        virtual=float(virtual) if virtual else None,
+    )
 
 
 def _stealing(reply: Mapping[bytes, bytes]) -> Stealing:

@@ -8,6 +8,7 @@ import uvloop
 from pydantic import ValidationError
 
 from common.connection import BadRedisUrl, Connection
+from common.memory import give_back_large_pieces
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging, stop_on_signals
 from common.settings import shown
@@ -24,6 +25,7 @@ def main() -> int:
         settings = DispatcherSettings(**{key: val for key, val in given.items() if val is not None})
         start_logging(settings.log_level, shown(settings))
         start_metrics("dispatcher")
+        give_back_large_pieces()
         connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
         tracing = start_tracing(settings, "dispatcher", unit=settings.unit)
         listener = listen(options.host, options.port)

@@ -10,7 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from common.connection import RedisUnavailable
+from common.keys import JobClass
 from common.models import Claim
+from common.store import LATE_S
 from dispatcher.caller import Caller
 from dispatcher.forwarder import Forwarder
 from dispatcher.health import UnitHealth
@@ -22,6 +24,9 @@ log = logging.getLogger(__name__)
 _FULL_POLLS = 5
 """How much less often a unit without free slots looks for work."""
 
+_OTHERS_LOOKS = 5
+"""One look in so many also counts jobs of the other class."""
+
 
 class Claimer:
     """Keeps one timer for the next claim; `stop` ends claiming for good."""
@@ -32,7 +37,7 @@ class Claimer:
         caller: Caller,
         health: UnitHealth,
         metrics: Metrics,
-        may_claim: Callable[[], Awaitable[bool]],
+        may_claim: Callable[[JobClass | None, float], Awaitable[bool]],
         poll_s: float,
     ) -> None:
         self._forwarder = forwarder
@@ -45,6 +50,8 @@ class Claimer:
         self._stopped = False
         self._draining = False
         self._trial: RunningJob | None = None
+        self._role: JobClass = "short"
+        self._looks = 0
 
     @property
     def serves(self) -> bool:
@@ -67,6 +74,7 @@ class Claimer:
     def claimed(self, claim: Claim) -> None:
         """Start the jobs of a claim and set the time of the next."""
         self._metrics.claim(len(claim.jobs))
+        self._role = claim.role
         if claim.draining != self._draining:
             self._draining = claim.draining
             log.info("unit %s", "is draining: it takes no jobs" if claim.draining else "takes jobs")
@@ -93,17 +101,21 @@ class Claimer:
             self._timer = asyncio.get_running_loop().call_later(wait_s, then)
 
     def _ask_again(self) -> None:
+        """As the last claim said, unless by now nothing waits."""
         # The timer is set again here as well: a claim that is not asked for answers nothing.
         self._in(self._poll_s, self._look)
-        self.wake()
+        self._caller.spawn(self._look_first(None, 0.0))
 
     def _look(self) -> None:
         self._in(self._poll_s, self._look)
-        self._caller.spawn(self._look_first())
+        self._looks += 1
+        # What the other class has is its own units', mostly: they alone look for it each time.
+        job_class = self._role if self._looks % _OTHERS_LOOKS else None
+        self._caller.spawn(self._look_first(job_class, LATE_S))
 
-    async def _look_first(self) -> None:
+    async def _look_first(self, job_class: JobClass | None, late_s: float) -> None:
         try:
-            may = await self._may_claim()
+            may = await self._may_claim(job_class, late_s)
         except RedisUnavailable:
             # The claim waits until Redis is back, and says so.
             may = True

@@ -4,6 +4,7 @@ It also sweeps away gateways that are dead: nobody listens to their jobs any mor
 """
 
 import logging
+import random
 
 from common.keys import CLASSES
 from common.models import Lease
@@ -14,8 +15,6 @@ from dispatcher.metrics import Metrics
 from dispatcher.running import RunningJobs
 
 log = logging.getLogger(__name__)
-
-_FORGET_AFTER_S = 3600
 
 
 class Reclaimer:
@@ -39,17 +38,22 @@ class Reclaimer:
 
     async def step(self) -> None:
         """Reclaim lapsed leases: this unit's own, and those of units without a heartbeat."""
-        judged_ms = await self._views.judged_ms()
-        for unit in {self._unit, *await self._views.silent_units(judged_ms)}:
-            for lease, gateway in await self._views.lapsed(unit, judged_ms):
-                # After an outage what still runs here is renewed, not taken from ourselves.
-                if unit == self._unit and lease.job in self._running:
-                    continue
-                await self._give_back(unit, lease, gateway, "lease lapsed", lapsed_only=True)
-        for unit in await self._views.silent_units(judged_ms - _FORGET_AFTER_S * 1000):
+        overdue = await self._views.overdue(self._unit, random.random())  # noqa: S311  # spreading, not a secret
+        for lease, gateway in overdue.lapsed:
+            # After an outage what still runs here is renewed, not taken from ourselves.
+            if lease.job not in self._running:
+                await self._reclaim(self._unit, lease, gateway)
+        for unit in overdue.units:
+            if unit != self._unit:
+                for lease, gateway in await self._views.lapsed(unit, overdue.judged_ms):
+                    await self._reclaim(unit, lease, gateway)
+        for unit in overdue.forgotten:
             await self._store.leave(unit)
-        for gateway in await self._views.silent_gateways(judged_ms):
+        for gateway in overdue.gateways:
             await self._sweep(gateway)
+
+    async def _reclaim(self, unit: str, lease: Lease, gateway: str) -> None:
+        await self._give_back(unit, lease, gateway, "lease lapsed", lapsed_only=True)
 
     async def _sweep(self, gateway: str) -> None:
         """Cancel a dead gateway's jobs, then forget it: who dies in between leaves it to others."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -80,7 +81,7 @@ class Service:
             self._caller,
             self._health,
             self._metrics,
-            lambda: self._store.may_claim(unit),
+            partial(self._store.may_claim, unit),
             settings.claim_poll_s,
         )
         views = Views(connection, settings)

@@ -8,6 +8,7 @@ import uvloop
 from pydantic import ValidationError
 
 from common.connection import BadRedisUrl
+from common.memory import give_back_large_pieces
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging
 from common.settings import shown
@@ -29,6 +30,7 @@ def main() -> int:
         return _fail(_BAD_SETTINGS, _first(error))
     start_logging(settings.log_level, shown(settings))
     start_metrics("gateway")
+    give_back_large_pieces()
     try:
         tokenizer = load_tokenizer(settings.tokenizer) if settings.tokenizer else None
         listener = listen(settings.host, settings.port, shared=shared)

@@ -96,7 +96,7 @@ class Metrics:
             lambda: sum(box.unsent_bytes for box in mailboxes),
         )
         show("bytes_per_token", "The estimate.", lambda: counter.bytes_per_token)
-        show("live_units", "Units alive when last seen.", lambda: len(watcher.live_units))
+        show("live_units", "Units alive when last seen.", lambda: watcher.live_units)
         show("fresh", "1 while the pool was seen of late.", lambda: watcher.fresh)
         depth = self._gauge("queue_depth_jobs", "Jobs waiting when last seen.", "class")
         oldest = self._gauge(

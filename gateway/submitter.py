@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 _AT_A_TIME = 32
 """Submits under way: each takes a connection, and a burst should not open hundreds."""
 
+_LARGE_BYTES = 64 * 1024
+"""Larger bodies go one by one: Redis keeps as large a buffer for each connection that had one."""
+
 
 class Submitter:
     """The way into the queue. A request waits `patience_s` for a Redis that is away."""
@@ -38,12 +41,13 @@ class Submitter:
         self._estimator = estimator
         self._patience_s = patience_s
         self._turn = asyncio.Semaphore(_AT_A_TIME)
+        self._turn_of_large = asyncio.Semaphore(1)
         self._gave_up_s = -math.inf
 
     async def submit(self, job: NewJob) -> Submitted:
         """Raises ApiError: Redis is away. What else keeps the job out, `refusal` says."""
         asked_s = time.monotonic()
-        async with self._turn:
+        async with self._turn_of_large if len(job.body) > _LARGE_BYTES else self._turn:
             if self._gave_up_s > asked_s:
                 # Those before it have waited in its place.
                 raise redis_unavailable()

@@ -7,8 +7,8 @@ import time
 
 from common.duty import run_duty
 from common.keys import CLASSES, JobClass
-from common.models import PoolView, UnitView
 from common.policy import Policy
+from common.tallies import Tally
 from common.views import Views
 from gateway.drain import Drain
 
@@ -19,7 +19,7 @@ class Watcher:
     """The pool as last seen, and what follows from several looks: how fast the queues drain."""
 
     def __init__(self, views: Views, policy: Policy, every_s: float, alive_s: float) -> None:
-        self.view: PoolView | None = None
+        self.view: Tally | None = None
         self.policy = policy
         self._views = views
         self._settings = policy
@@ -42,7 +42,7 @@ class Watcher:
                 await self.look()
 
     async def look(self) -> None:
-        view = await self._views.pool()
+        view = await self._views.tally()
         if self.view:
             self._measure(self.view, view)
         self._seen_at = time.monotonic()
@@ -56,8 +56,9 @@ class Watcher:
         return time.monotonic() - self._seen_at <= self._alive_s
 
     @property
-    def live_units(self) -> tuple[UnitView, ...]:
-        return tuple(unit for unit in self.view.units if unit.alive) if self.view else ()
+    def live_units(self) -> int:
+        """How many units lived when last seen."""
+        return self.view.alive if self.view else 0
 
     @property
     def unit_back_s(self) -> int:
@@ -67,7 +68,7 @@ class Watcher:
     @property
     def models(self) -> tuple[str, ...]:
         """What live units serve; empty when none of them says."""
-        return tuple(sorted({model for unit in self.live_units for model in unit.models}))
+        return self.view.models if self.view and self.view.alive else ()
 
     def depth(self, job_class: JobClass) -> int:
         """Jobs of a class that waited when last seen."""
@@ -81,7 +82,7 @@ class Watcher:
         """How fast a class's queue moves, of late."""
         return self._drains[job_class]
 
-    def _measure(self, before: PoolView, after: PoolView) -> None:
+    def _measure(self, before: Tally, after: Tally) -> None:
         passed_s = (after.now_ms - before.now_ms) / 1000
         if passed_s > 0:
             for name, drain in self._drains.items():

@@ -16,8 +16,9 @@ from common.views import Views
 from lab.agenda import Agenda
 from lab.asking import Asking
 from lab.dispatcher import GATEWAY, VirtualDispatcher
-from scaler import adaptive, qhap
+from scaler import adaptive
 from scaler.adjuster import Adjuster
+from scaler.decider import flip_wanted
 from scaler.qhap import Flip
 from scaler.revoker import Revoker
 from scaler.surveyor import Surveyor
@@ -101,13 +102,13 @@ class AdaSplit:
         self.stealing = view.stealing
 
     async def _decide(self) -> None:
-        view = await self._views.pool()
         if self._agenda.now_s >= len(self.seen):
-            self._note(view)
+            self._note(await self._views.pool())
         if self._settings.adaptive:
-            await self._steer(view)
+            await self._steer(await self._views.pool())
         else:
-            await self._flip(qhap.decide(view, self._settings))
+            tally = await self._views.tally()
+            await self._flip(await flip_wanted(self._views, tally, self._settings))
         self._agenda.after(self._settings.decision_every_s, self._decide)
 
     async def _steer(self, view: PoolView) -> None:

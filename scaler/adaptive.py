@@ -59,8 +59,9 @@ def decide(seen: Snapshot, policy: Policy) -> Flip | None:
     units = live(seen.view)
     short = [unit for unit in units if unit.role == "short"]
     long = [unit for unit in units if unit.role == "long"]
-    if flip := repair(short, long, policy):
-        return flip
+    if wanted := repair(len(short), len(long), policy):
+        chosen = min(short if wanted.to == "long" else long, key=lambda u: (u.in_flight, u.name))
+        return Flip(chosen.name, wanted.to, wanted.reason)
     if len(long) > policy.qhap_min_long and (why := _short_needs(seen, short, policy)):
         return _take_back(seen, long, policy, why)
     if len(short) > policy.qhap_min_short and _long_needs(seen, long, policy):

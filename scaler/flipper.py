@@ -9,8 +9,9 @@ from common.models import PoolView
 from common.policy import Policy
 from common.store import Store
 from common.views import Views
-from scaler import adaptive, qhap
+from scaler import adaptive
 from scaler.adjuster import Adjuster
+from scaler.decider import flip_wanted
 from scaler.leader import Leader
 from scaler.live_policy import LivePolicy
 from scaler.metrics import FLIPS, POOL, REFUSED
@@ -45,25 +46,27 @@ class Flipper:
     async def run(self, stop: asyncio.Event) -> None:
         async def step() -> None:
             # The interval has a live override too, so the step itself waits.
-            await self._step()
+            await self.step()
             await sleep_or_stop(stop, self._interval_s)
 
         await run_duty("flip", step, stop)
 
-    async def _step(self) -> None:
+    async def step(self) -> None:
+        """One look and at most one flip."""
         if not self._leader.leads:
             POOL.hide()
             self._adjuster.rest()
             return
-        view = await self._views.pool()
-        policy = self._live_policy.under(view.overrides)
-        POOL.show(self._pool, view, policy)
+        tally = await self._views.tally()
+        policy = self._live_policy.under(tally.overrides)
         self._interval_s = policy.decision_every_s
         if policy.adaptive:
+            view = await self._views.pool()
+            POOL.show(self._pool, view, policy)
             await self._steer(view, policy)
             return
         self._adjuster.rest()
-        if flip := qhap.decide(view, policy):
+        if flip := await flip_wanted(self._views, tally, policy):
             await self._flip(flip, policy)
 
     async def _steer(self, view: PoolView, policy: Policy) -> None:

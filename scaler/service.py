@@ -18,6 +18,7 @@ from common.views import Views
 from scaler.flipper import Flipper
 from scaler.leader import Leader
 from scaler.settings import ScalerSettings
+from scaler.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ async def serve(settings: ScalerSettings, listener: socket.socket, scaler: str) 
             duties.create_task(leader.run(stop))
             duties.create_task(LagMeter().run(stop))
             duties.create_task(flipper.run(stop))
+            duties.create_task(Watcher(views, settings, leader).run(stop))
             duties.create_task(server.serve_until(stop))
     finally:
         await connection.aclose()

@@ -1,7 +1,5 @@
 """Sees all that the adaptive decision needs."""
 
-from collections.abc import Sequence
-
 from common.models import PoolView, Survey
 from common.policy import Policy
 from common.prefill import Prefill, brought_s, left_s
@@ -28,32 +26,38 @@ class Surveyor:
             usual_s or None,
             policy.adaptive_memory_s,
         )
+        prefills = _by_unit(survey, view.now_ms)
+        paces = {unit.name: unit.pace for unit in view.units}
         return Snapshot(
             view=view,
             work={
-                unit.name: self._work(unit.name, unit.pace, view, survey, policy)
-                for unit in view.units
+                name: _work(short, long, policy, paces[name])
+                for name, (short, long) in prefills.items()
             },
             demand=demand,
             next_long_s=policy.prefill_s(survey.next_long_tokens) if survey.next_long_tokens else 0,
             prefilling=survey.prefilling,
         )
 
-    def _work(
-        self, unit: str, pace: float, view: PoolView, survey: Survey, policy: Policy
-    ) -> UnitWork:
-        short = _prefills(survey, unit, "short", view.now_ms)
-        long = _prefills(survey, unit, "long", view.now_ms)
-        return UnitWork(
-            short_s=brought_s(short, policy, pace),
-            long_s=left_s(long, policy, pace),
-            long_prefills=sum(left_s([job], policy, pace) > 0 for job in long),
+
+_Prefills = tuple[list[Prefill], list[Prefill]]
+
+
+def _by_unit(survey: Survey, now_ms: int) -> dict[str, _Prefills]:
+    """The short and the long prompts that each unit prefills, of those that prefill any."""
+    found: dict[str, _Prefills] = {}
+    for job in survey.prefilling:
+        short, long = found.setdefault(job.unit, ([], []))
+        age_s = max(0, now_ms - job.claimed_ms) / 1000
+        (short if job.job_class == "short" else long).append(
+            Prefill(job.tokens, age_s, job.streams)
         )
+    return found
 
 
-def _prefills(survey: Survey, unit: str, job_class: str, now_ms: int) -> Sequence[Prefill]:
-    return [
-        Prefill(job.tokens, max(0, now_ms - job.claimed_ms) / 1000, job.streams)
-        for job in survey.prefilling
-        if job.unit == unit and job.job_class == job_class
-    ]
+def _work(short: list[Prefill], long: list[Prefill], policy: Policy, pace: float) -> UnitWork:
+    return UnitWork(
+        short_s=brought_s(short, policy, pace),
+        long_s=left_s(long, policy, pace),
+        long_prefills=sum(left_s([job], policy, pace) > 0 for job in long),
+    )

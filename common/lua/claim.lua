@@ -42,6 +42,8 @@ judged = grace and judged < tonumber(grace) and tonumber(spoke) or judged
 local HOLDS_LONG = 10
 -- In virtual time: what a job of an owner of weight 1 costs, and what a step of priority is worth.
 local COST, STEP = 100000, 1000000
+-- Of larger bodies a claim brings one and asks again: each is copied here twice before it leaves.
+local LARGE_BYTES = 65536
 
 local queues, requeued = { short = queue_short, long = queue_long }, { short = requeued_short, long = requeued_long }
 local waiting, due = { short = waiting_short, long = waiting_long }, { short = due_short, long = due_long }
@@ -101,9 +103,9 @@ for class, queue in pairs(queues) do
   end
 end
 
-for _, names in ipairs({ hungry_short, hungry_long, woken_short, woken_long }) do
-  redis.call('ZREM', names, unit_name)
-end
+local told = redis.call('ZREM', woken_short, unit_name) + redis.call('ZREM', woken_long, unit_name) > 0
+redis.call('ZREM', hungry_short, unit_name)
+redis.call('ZREM', hungry_long, unit_name)
 
 local function wake(name, from, to)
   local score = redis.call('ZSCORE', from, name)
@@ -112,7 +114,7 @@ local function wake(name, from, to)
     return false
   end
   redis.call('ZADD', to, score, name)
-  redis.call('PEXPIRE', to, 1000)
+  redis.call('PEXPIRE', to, 1000, 'NX')
   redis.call('RPUSH', wake_prefix .. name, 'claim')
   redis.call('PEXPIRE', wake_prefix .. name, 60000)
   return true
@@ -140,7 +142,7 @@ if redis.call('HGET', unit, 'draining') == '1' then
   return { 'DRAINING' }
 end
 
-local jobs = {}
+local jobs, large = {}, false
 local more = { short = tonumber(short_tokens) or math.huge, long = tonumber(long_jobs) or math.huge }
 -- By their ceilings, not by what each found, units are kept level: no unit is to get all that there is.
 local function load() return held.short / limits.short + held.long / limits.long end
@@ -201,11 +203,11 @@ local function hand_out(id, entry, class, why)
   jobs[#jobs + 1] = { id, class, attempt, why, seen[5], now, seen[3], seen[4], seen[7], seen[8], seen[9],
     seen[11] or seen[5], seen[12] or '', seen[15] }
   more[class] = more[class] - (class == 'short' and seen[15] or 1)
+  large = large or #seen[9] > LARGE_BYTES
   return math.floor(COST / tonumber(seen[13] or 1))
 end
 
 local function priority_of(place) return tonumber(string.match(place, ':(%-?%d+)$') or 0) end
-
 -- Takes a place out of the order, and sets its owner's next turn after what the job cost. What an owner
 -- that has nothing left used beyond the others' time is kept, until they have caught up.
 local function move_on(class, owner, place, cost, in_turn)
@@ -214,9 +216,7 @@ local function move_on(class, owner, place, cost, in_turn)
   redis.call('ZREM', waiting[class], place)
   redis.call('ZREM', lane, place)
   local turn = tonumber(redis.call('ZSCORE', due[class], owner))
-  if not turn or (cost == 0 and first ~= place) then
-    return
-  end
+  if not turn or (cost == 0 and first ~= place) then return end
   local time = tonumber(redis.call('GET', virtual[class]) or 0)
   if cost > 0 and in_turn and turn > time then
     time = turn
@@ -291,9 +291,7 @@ end
 local function take(class, n, why)
   local taken, first = 0, n > 0 and why == 'own' and oldest_every ~= '' and oldest_now(class)
   for _ = 1, 4 * n do
-    if taken >= n or more[class] <= 0 then
-      break
-    end
+    if taken >= n or more[class] <= 0 or large then break end
     local id = again[class] > 0 and redis.call('ZRANGE', requeued[class], 0, 0)[1]
     local owner = not (id or first) and redis.call('ZRANGE', due[class], 0, 0)[1] or nil
     local place = not id and first or owner and redis.call('ZRANGE', lane_prefix .. class .. ':' .. owner, 0, 0)[1]
@@ -307,15 +305,15 @@ local function take(class, n, why)
 end
 
 -- How many of n jobs to take now so that the units of this class that wait, woken or not, stay level. The
--- sixteen least loaded are enough to decide: together they hold more than one claim.
+-- sixteen least loaded are enough to decide: together they hold more than one claim. Who was told to come gets one
+-- that no other was told to come for.
 local function share(class, n)
   n = math.min(n, depth[class])
   local mine = load()
-  if n < 1 or (n == 1 and mine == 0) then
-    return n
-  end
-  local loads = {}
-  for _, names in ipairs({ hungry[class], woken[class] }) do
+  if n < 1 or (n == 1 and mine == 0) then return n end
+  local loads, coming = {}, 0
+  for _, names in ipairs({ woken[class], hungry[class] }) do
+    coming = #loads
     local seen = redis.call('ZRANGE', names, 0, 15, 'WITHSCORES')
     for i = 1, #seen, 2 do
       if tonumber(redis.call('ZSCORE', units, seen[i]) or 0) >= judged - alive_ms then
@@ -324,12 +322,13 @@ local function share(class, n)
     end
   end
   for took = 0, n - 1 do
-    local level, absorbed = mine + took / limits[class], 0
-    for _, theirs in ipairs(loads) do
+    local level, absorbed, expected = mine + took / limits[class], 0, 0
+    for i, theirs in ipairs(loads) do
       absorbed = absorbed + math.max(0, math.floor((level - theirs) * limits[class] + 0.001))
+      expected = i <= coming and absorbed or expected
     end
     if depth[class] - took <= absorbed then
-      return took
+      return told and took == 0 and depth[class] > expected and 1 or took
     end
   end
   return n
@@ -393,7 +392,8 @@ if room(role) > 0 then
 elseif wait_ms < 0 and short_tokens .. long_jobs == '' then
   wait_ms = -2
 end
-if own_before > 0 and depth[role] > 0 then
+wait_ms = large and room(role) > 0 and depth.short + depth.long > 0 and 0 or wait_ms
+if own_before > 0 and depth[role] > redis.call('ZCARD', woken[role]) then
   wake_next(role, math.huge)
 end
 return { 'OK', role, wait_ms, unpack(jobs) }

@@ -4,8 +4,8 @@
 -- Fenced: only the running attempt, on its own unit, may finish. The body is dropped, the rest of the
 -- job stays readable for ttl_ms. What was cancelled while it ran ends as its canceller said.
 -- With rest = 1 the unit makes no claim in this turn: a claim that finds nothing costs more than all else
--- here. When nothing waits, the unit is put on the list of those that a submit wakes, as by a claim; else it
--- is told to claim.
+-- here. When nothing waits that nobody was woken for, the unit is put on the list of those that a submit wakes, as
+-- by a claim; else it is told to claim.
 --
 -- KEYS:    queue job active leases idle_since bytes reply events role unit hungry_short hungry_long woken_short woken_long waiting_short waiting_long requeued_short requeued_long policy open_prefix
 -- ARGV:    job_id attempt unit_name class now_ms ttl_ms events_kept outcome status reason prompt_tokens completion_tokens rest limit limit_short limit_long online_short online_long [kind part]...
@@ -62,9 +62,22 @@ for i = 19, #ARGV, 2 do
 end
 local heard = #batch == 3 or redis.call('XADD', unpack(batch))
 
+-- Whether more jobs wait than other units were woken for: these come for them, and one claim is enough.
+local function more_wait(this)
+  if redis.call('EXISTS', waiting_short, waiting_long, requeued_short, requeued_long) == 0 then
+    return false
+  end
+  local jobs = 0
+  for _, queue in ipairs({ waiting_short, waiting_long, requeued_short, requeued_long }) do
+    jobs = jobs + redis.call('ZCARD', queue)
+  end
+  return jobs > redis.call('ZCARD', woken_short) + redis.call('ZCARD', woken_long) - this
+end
+
 -- As in claim: who has room for a job of its role waits for one, by its load.
 local function next_step()
-  if rest ~= '1' or redis.call('EXISTS', waiting_short, waiting_long, requeued_short, requeued_long) > 0 then
+  local woken = redis.call('ZSCORE', woken_short, unit_name) or redis.call('ZSCORE', woken_long, unit_name)
+  if rest ~= '1' or more_wait(woken and 1 or 0) then
     return 'CLAIM'
   end
   local live = {}
@@ -85,7 +98,6 @@ local function next_step()
   local has = redis.call('GET', role) or 'short'
   local weight = has == 'short' and slots.long or slots.short
   local room = slots.short * slots.long - held.short * slots.long - held.long * slots.short >= weight
-  local woken = redis.call('ZSCORE', woken_short, unit_name) or redis.call('ZSCORE', woken_long, unit_name)
   if not room or woken or redis.call('HGET', unit, 'draining') == '1' then
     return 'REST'
   end

@@ -7,11 +7,11 @@
 -- whatever an operator wrote there; on virtual time, which the key's TTL knows nothing of, a value
 -- that is a time holds until then.
 --
--- KEYS:    units pulse leader cooldown role hungry_short hungry_long woken_short woken_long events role_prefix unit_prefix wake_prefix
+-- KEYS:    units pulse leader cooldown role hungry_short hungry_long woken_short woken_long group_short group_long events role_prefix unit_prefix wake_prefix
 -- ARGV:    scaler unit_name to now_ms alive_ms cooldown_ms min_short min_long events_kept reason
 -- RETURNS: OK | NOT_LEADER leader | COOLDOWN | SAME | DEAD | MIN_SHORT short_units | MIN_LONG long_units
-local units, pulse, leader, cooldown, role, hungry_short, hungry_long, woken_short, woken_long, events,
-  role_prefix, unit_prefix, wake_prefix = unpack(KEYS)
+local units, pulse, leader, cooldown, role, hungry_short, hungry_long, woken_short, woken_long, group_short,
+  group_long, events, role_prefix, unit_prefix, wake_prefix = unpack(KEYS)
 local scaler, unit_name, to, now_ms, alive_ms, cooldown_ms, min_short, min_long, events_kept, reason =
   unpack(ARGV)
 
@@ -46,8 +46,13 @@ if tonumber(redis.call('ZSCORE', units, unit_name) or 0) < judged - alive_ms the
   return { 'DEAD' }
 end
 
-local alive = { short = 0, long = 0 }
+-- Role by role, key by key: it is these keys that a claim reads. As soon as there are enough, no more are read.
+local alive, need = { short = 0, long = 0 }, { short = tonumber(min_short), long = tonumber(min_long) }
+need[to == 'long' and 'short' or 'long'] = need[to == 'long' and 'short' or 'long'] + 1
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', units, judged - alive_ms, '+inf')) do
+  if alive.short >= need.short and (to == 'long' or alive.long >= need.long) then
+    break
+  end
   if redis.call('HGET', unit_prefix .. name, 'draining') ~= '1' then
     local has = redis.call('GET', role_prefix .. name) or 'short'
     alive[has] = alive[has] + 1
@@ -61,6 +66,12 @@ if to == 'short' and alive.short >= tonumber(min_short) and alive.long - 1 < ton
 end
 
 redis.call('SET', role, to)
+local from = to == 'long' and group_short or group_long
+local beat = redis.call('ZSCORE', from, unit_name)
+if beat then
+  redis.call('ZREM', from, unit_name)
+  redis.call('ZADD', to == 'long' and group_long or group_short, beat, unit_name)
+end
 if tonumber(cooldown_ms) > 0 then
   redis.call('SET', cooldown, string.format('%.0f', now + cooldown_ms), 'PX', cooldown_ms)
 end

@@ -5,11 +5,11 @@
 -- held, nothing of it remains but its role, and that it is to drain: it finds both again when it
 -- comes back.
 --
--- KEYS:    units pulse unit active leases idle_since hungry_short hungry_long woken_short woken_long wake
+-- KEYS:    units pulse unit active leases idle_since hungry_short hungry_long woken_short woken_long group_short group_long models wake unit_prefix
 -- ARGV:    unit_name now_ms alive_ms
 -- RETURNS: OK | HELD jobs
 local units, pulse, unit, active, leases, idle_since, hungry_short, hungry_long, woken_short, woken_long,
-  wake = unpack(KEYS)
+  group_short, group_long, models, wake, unit_prefix = unpack(KEYS)
 local unit_name, now_ms, alive_ms = unpack(ARGV)
 
 local now = tonumber(now_ms)
@@ -28,10 +28,24 @@ if grace and judged < tonumber(grace) then
   judged = tonumber(spoke)
 end
 
-for _, names in ipairs({ hungry_short, hungry_long, woken_short, woken_long }) do
+for _, names in ipairs({ hungry_short, hungry_long, woken_short, woken_long, group_short, group_long }) do
   redis.call('ZREM', names, unit_name)
 end
 redis.call('DEL', wake)
+-- As in register: what it served stays while another unit serves it.
+for model in string.gmatch(redis.call('HGET', unit, 'models') or '', '[^\n]+') do
+  local kept = false
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', units, judged - alive_ms, '+inf')) do
+    local theirs = '\n' .. (redis.call('HGET', unit_prefix .. name, 'models') or '') .. '\n'
+    if name ~= unit_name and string.find(theirs, '\n' .. model .. '\n', 1, true) then
+      kept = true
+      break
+    end
+  end
+  if not kept then
+    redis.call('ZREM', models, model)
+  end
+end
 local held = redis.call('ZCARD', leases)
 if held > 0 then
   redis.call('ZADD', units, judged - alive_ms - 1, unit_name)

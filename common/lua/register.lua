@@ -3,13 +3,14 @@
 --
 -- Called on every heartbeat. It is idempotent: after Redis lost its memory, the next call makes the
 -- unit, its role and the groups anew. A group starts at 0, so that it sees what came before it.
--- An online limit that has fallen since the last heartbeat is an event.
+-- An online limit that has fallen since the last heartbeat is an event. group_short and group_long say who
+-- takes jobs in each role: what they say is put right here as well.
 --
--- KEYS:    queue_short queue_long role active leases idle_since units unit pulse events
+-- KEYS:    queue_short queue_long role active leases idle_since units unit pulse events group_short group_long models unit_prefix
 -- ARGV:    unit_name now_ms alive_ms events_kept [field value]...
 -- RETURNS: OK role groups_made
-local queue_short, queue_long, role, active, leases, idle_since, units, unit, pulse, events =
-  unpack(KEYS)
+local queue_short, queue_long, role, active, leases, idle_since, units, unit, pulse, events, group_short,
+  group_long, models, unit_prefix = unpack(KEYS)
 local unit_name, now_ms, alive_ms, events_kept = unpack(ARGV)
 
 local now = tonumber(now_ms)
@@ -43,11 +44,47 @@ for i = 5, #ARGV, 2 do
     redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event', 'lowered', 'unit', unit_name,
       'class', class, 'from', before, 'to', ARGV[i + 1], 'at_ms', now)
   end
-  redis.call('HSET', unit, ARGV[i], ARGV[i + 1])
+  for model in string.gmatch(ARGV[i] == 'models' and ARGV[i + 1] or '', '[^\n]+') do
+    redis.call('ZADD', models, now, model)
+  end
 end
-redis.call('HSETNX', unit, 'started_ms', now)
+local served = redis.call('HGET', unit, 'models')
+if #ARGV > 4 then
+  redis.call('HSET', unit, unpack(ARGV, 5))
+end
+if served and served ~= redis.call('HGET', unit, 'models') then
+  -- What it served before stays while another unit serves it.
+  for model in string.gmatch(served, '[^\n]+') do
+    local kept = false
+    for _, name in ipairs(redis.call('ZRANGEBYSCORE', units, now - alive_ms, '+inf')) do
+      local theirs = '\n' .. (redis.call('HGET', unit_prefix .. name, 'models') or '') .. '\n'
+      if string.find(theirs, '\n' .. model .. '\n', 1, true) then
+        kept = true
+        break
+      end
+    end
+    if not kept then
+      redis.call('ZREM', models, model)
+    end
+  end
+end
+if redis.call('HSETNX', unit, 'started_ms', now) == 1 then
+  -- What nobody has served for an hour is forgotten, as a unit is.
+  redis.call('ZREMRANGEBYSCORE', models, '-inf', now - 3600000)
+end
 if redis.call('ZCARD', leases) == 0 then
   redis.call('DEL', active)
   redis.call('SET', idle_since, now, 'NX')
 end
-return { 'OK', redis.call('GET', role), groups_made }
+local has = redis.call('GET', role)
+local mine, others = group_short, group_long
+if has == 'long' then
+  mine, others = group_long, group_short
+end
+redis.call('ZREM', others, unit_name)
+if redis.call('HGET', unit, 'draining') == '1' then
+  redis.call('ZREM', mine, unit_name)
+else
+  redis.call('ZADD', mine, now, unit_name)
+end
+return { 'OK', has, groups_made }

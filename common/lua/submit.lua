@@ -203,7 +203,7 @@ local function wake(from, to, below)
     redis.call('ZREM', from, first[1])
     if tonumber(redis.call('ZSCORE', units, first[1]) or 0) >= judged - alive_ms then
       redis.call('ZADD', to, first[2], first[1])
-      redis.call('PEXPIRE', to, 1000)
+      redis.call('PEXPIRE', to, 1000, 'NX')
       redis.call('RPUSH', wake_prefix .. first[1], 'claim')
       redis.call('PEXPIRE', wake_prefix .. first[1], 60000)
       return true

@@ -1,4 +1,4 @@
-#!lua flags=allow-oom
+#!lua flags=no-writes,allow-oom
 -- survey: what units prefill now, and which long job comes next; changes nothing.
 --
 -- A job prefills from its claim to its first byte. jobs counts what is in flight of a class, tokens are

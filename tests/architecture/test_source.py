@@ -74,6 +74,10 @@ def test_every_module_says_in_one_sentence_what_it_is() -> None:
     assert silent == []
 
 
+READERS = ("least", "look", "overdue", "survey", "tally")
+"""Scripts that change nothing, and say so."""
+
+
 def test_there_are_scripts() -> None:
     assert len(LUA_FILES) >= 11
 
@@ -82,7 +86,8 @@ def test_there_are_scripts() -> None:
 def test_a_script_begins_with_what_it_is_takes_and_answers(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     # A full Redis refuses new jobs, and nothing that ends one.
-    assert lines[0] == ("#!lua" if path.stem == "submit" else "#!lua flags=allow-oom")
+    flags = {"submit": ""} | dict.fromkeys(READERS, " flags=no-writes,allow-oom")
+    assert lines[0] == f"#!lua{flags.get(path.stem, ' flags=allow-oom')}"
     assert lines[1].startswith(f"-- {path.stem}: ")
     header = lines[: next(i for i, line in enumerate(lines) if not line.startswith(("#!", "--")))]
     named = [found[1] for line in header if (found := re.match(r"-- ([A-Z]+):", line))]
@@ -109,7 +114,7 @@ def test_a_script_searches_no_keyspace_and_never_loops_for_ever(path: Path) -> N
 
 
 def test_every_script_is_called_and_no_other() -> None:
-    builders = (ROOT / "common" / f"{name}.py" for name in ("calls", "steering"))
+    builders = (ROOT / "common" / f"{name}.py" for name in ("calls", "looks", "steering"))
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in builders]
     called = {
         node.args[0].value

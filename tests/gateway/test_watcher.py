@@ -6,8 +6,9 @@ from typing import Any, cast
 import pytest
 
 from common.keys import CLASSES
-from common.models import PoolView, QueueView
+from common.models import QueueView
 from common.policy import Policy
+from common.tallies import Tally
 from common.views import Views
 from gateway.estimator import Estimator
 from gateway.watcher import Watcher
@@ -19,10 +20,10 @@ class Looks:
     def __init__(self, looks: Iterable[tuple[int, int]]) -> None:
         self._looks = iter(looks)
 
-    async def pool(self) -> PoolView:
+    async def tally(self) -> Tally:
         now_ms, taken = next(self._looks)
         queue = QueueView(depth=0, oldest_s=None, taken=taken)
-        return PoolView(now_ms, (), dict.fromkeys(CLASSES, queue), {})
+        return Tally(now_ms, 0, dict.fromkeys(CLASSES, 0), (), dict.fromkeys(CLASSES, queue), {})
 
 
 async def watcher_after(*looks: tuple[int, int]) -> Watcher:

@@ -63,6 +63,11 @@ class Reader:
         }
         return {name: dict(words(pairs)) for name, pairs in found.items()}
 
+    def woken(self) -> set[str]:
+        """The units that were woken and have not claimed since."""
+        names = [self._client.zrange(self._keys.woken(name), 0, -1) for name in CLASSES]
+        return {name for each in words(names) for name in each}
+
     def wakes(self, units: Iterable[str]) -> int:
         """How many wake-ups to claim all these units have not looked at."""
         messages = [self._client.lrange(self._keys.wake(name), 0, -1) for name in units]

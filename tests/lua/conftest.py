@@ -32,9 +32,9 @@ GATEWAY = "gateway-1"
 
 # What may stay in Redis without a TTL: permanent by decision, or gone when empty.
 PERMANENT = re.compile(
-    r"(queue|requeued|waiting|due|spent|virtual|hungry):(short|long)|lane:(short|long):[^:]*"
+    r"(queue|requeued|waiting|due|spent|virtual|hungry|group):(short|long)|lane:(short|long):[^:]*"
     r"|(role|active|leases|idle_since|unit):[^:]+"
-    r"|units|gateways|pulse|bytes|dead|events|policy|stealing"
+    r"|units|models|gateways|pulse|bytes|dead|events|policy|stealing"
 )
 
 
@@ -59,7 +59,7 @@ class Pool:
         self.settings = settings
         self.clock = clock
         self.store = Store(connection, settings, clock)
-        self.views = Views(connection, settings)
+        self.views = Views(connection, settings, clock)
         self.keys = self.store.keys
         self._numbers = itertools.count(1)
 

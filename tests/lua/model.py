@@ -157,7 +157,9 @@ class Model(Steals):
         reply: Reply,
         *,
         rest: bool,
+        woken: int,
     ) -> None:
+        """`woken`: other units that were told to claim and have not done so."""
         if not self.runs(claimed.job, claimed.attempt, name):
             assert reply == ["SUPERSEDED", "CLAIM"]
             return
@@ -167,7 +169,7 @@ class Model(Steals):
         self._free(job)
         self.end(job, outcome, said=False, ran=True)
         delivered = self.deliver(job.gateway, parts)
-        rests = rest and not any(self.waiting(job_class) for job_class in CLASSES)
+        rests = rest and sum(len(self.waiting(job_class)) for job_class in CLASSES) <= woken
         assert reply == ["OK" if delivered else "GONE", "REST" if rests else "CLAIM"]
         unit = self.units[name]
         if rests and not unit.draining and self.room(name, unit.role):

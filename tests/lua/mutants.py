@@ -96,6 +96,9 @@ MUTANTS = {
         "if false then",
         "test_silence",
     ),
+    "large bodies that a claim brings together": Mutant(
+        "claim", "or more[class] <= 0 or large then", "or more[class] <= 0 then", "test_claim"
+    ),
     "one slot too many": Mutant(
         "claim",
         "math.floor(left + 1e-6)",
@@ -164,7 +167,7 @@ MUTANTS = {
         "requeue", "or room < 0 then", "then", "test_bytes"
     ),
     "short jobs taken beyond the backlog": Mutant(
-        "claim", "if taken >= n or more[class] <= 0 then", "if taken >= n then", "test_claim_bounds"
+        "claim", "or more[class] <= 0 or large then", "or large then", "test_claim_bounds"
     ),
     "a unit with a full backlog that is woken": Mutant(
         "claim", "local free = more[class] > 0 and", "local free =", "test_claim_bounds"
@@ -282,10 +285,79 @@ MUTANTS = {
         "adjust", "if redis.call('GET', leader) ~= scaler then", "if false then", "test_revoke"
     ),
     "a unit that rests although jobs wait": Mutant(
-        "finish", "requeued_short, requeued_long) > 0 then", "requeued_short) > 0 then", "test_rest"
+        "finish", "requeued_short, requeued_long }) do", "requeued_short }) do", "test_rest"
+    ),
+    "a job claimed twice, as somebody was woken for it": Mutant(
+        "finish",
+        "redis.call('ZCARD', woken_short) + redis.call('ZCARD', woken_long) - this",
+        "0",
+        "test_rest",
+    ),
+    "a wake-up for a job that somebody was woken for": Mutant(
+        "claim",
+        "depth[role] > redis.call('ZCARD', woken[role])",
+        "depth[role] > 0",
+        "test_claim_spread",
+    ),
+    "a wake-up in vain, as another has less to do": Mutant(
+        "claim",
+        "return told and took == 0 and depth[class] > expected and 1 or took",
+        "return took",
+        "test_claim_spread",
+    ),
+    "a look that counts what has just come": Mutant(
+        "look", "now - since >= tonumber(late_ms)", "true", "test_rest"
     ),
     "a draining unit that is woken": Mutant(
         "finish", "or redis.call('HGET', unit, 'draining') == '1' then", "then", "test_rest"
+    ),
+    "a flipped unit that still counts for the role that it had": Mutant(
+        "flip", "redis.call('ZREM', from, unit_name)", "", "test_roles"
+    ),
+    "a unit that left and still counts": Mutant(
+        "leave",
+        "woken_short, woken_long, group_short, group_long }) do",
+        "woken_short, woken_long }) do",
+        "test_units",
+    ),
+    "a draining unit that counts again with its next heartbeat": Mutant(
+        "register",
+        "if redis.call('HGET', unit, 'draining') == '1' then",
+        "if false then",
+        "test_units",
+    ),
+    "models of a unit that left": Mutant(
+        "leave", "redis.call('ZREM', models, model)", "", "test_units"
+    ),
+    "models that a unit serves no more": Mutant(
+        "register", "redis.call('ZREM', models, model)", "", "test_units"
+    ),
+    "a role that a heartbeat does not put right": Mutant(
+        "register", "redis.call('ZREM', others, unit_name)", "", "test_units"
+    ),
+    "a unit that takes jobs again and does not count": Mutant(
+        "drain", "if beat then", "if false then", "test_units"
+    ),
+    "a silent unit that is counted": Mutant(
+        "tally",
+        "redis.call('ZCOUNT', group, judged - alive_ms, '+inf')",
+        "redis.call('ZCARD', group)",
+        "test_units",
+    ),
+    "models of units that are silent": Mutant(
+        "tally", "models, judged - alive_ms, '+inf'", "models, '-inf', '+inf'", "test_units"
+    ),
+    "a silent unit that is named": Mutant(
+        "least", "group, judged - alive_ms, '+inf'", "group, '-inf', '+inf'", "test_roles"
+    ),
+    "the unit with the fewest jobs of one class": Mutant(
+        "least", "(counts[1] or 0) + (counts[2] or 0)", "(counts[1] or 0)", "test_roles"
+    ),
+    "everybody looks after the silent": Mutant(
+        "overdue", "if drawn * live >= tonumber(lookers) then", "if false then", "test_units"
+    ),
+    "a guard that counts too few units": Mutant(
+        "flip", "(to == 'long' or alive.long >= need.long)", "true", "test_roles"
     ),
     "silence judged while Redis was away": Mutant(
         "forget", "judged = tonumber(beat)", "judged = now", "test_silence"

@@ -8,6 +8,7 @@ from typing import Any
 
 from common.calls import Calls
 from common.keys import CLASSES, JobClass
+from common.looks import Looks
 from common.models import Finish, Lease, NewJob, Outcome, Part, PartKind, Prefilling, Relay
 from common.scripts import Arg, Call, Script
 from common.steals import Weighed
@@ -51,6 +52,7 @@ class Play:
         self.model = Model(self.clock.now_ms, rules(self.settings))
         self._client = client
         self._calls = Calls(scripts, self.settings, self.clock)
+        self._looks = Looks(scripts, self.settings, self.clock)
         self.keys = self._calls.keys
         self._reader = Reader(client, self.keys)
         self._overrides: dict[str, str] = {}
@@ -106,7 +108,7 @@ class Play:
         self.model.leave(name, self._run(self._calls.leave(name)))
 
     def drain(self, name: str, *, draining: bool) -> None:
-        self._redis("HSET", self.keys.unit(name), "draining", int(draining))
+        assert self._run(self._calls.drain(name, draining=draining)) == ["OK"]
         self.model.units[name].draining = draining
         self.model.units[name].known = True
 
@@ -195,8 +197,9 @@ class Play:
             parts=(end,) if said else (),
         )
         parts = {f"{claimed.job}:{claimed.attempt}:end:7": outcome} if said else {}
+        woken = len(self._reader.woken() - {name})
         reply = self._run(self._calls.finish(name, finish, self.settings, rest=rest))
-        self.model.finish(name, claimed, outcome, parts, reply, rest=rest)
+        self.model.finish(name, claimed, outcome, parts, reply, rest=rest, woken=woken)
         self._again = partial(self.finish, name, claimed, outcome, said=said, rest=rest)
 
     def relay(
@@ -305,11 +308,28 @@ class Play:
         self._check_leavers(books["units"])
         assert books == expected(model)
         self._check_waiting()
+        self._check_tally()
 
     def _listen(self) -> list[tuple[str, str]]:
         heard = self._reader.events()
         self._told += heard
         return heard
+
+    def _check_tally(self) -> None:
+        """What is counted as it goes is what counting it anew would find."""
+        _, _, alive, *_, short, long = self._run(self._looks.tally())
+        model, of = self.model, {"short": short, "long": long}
+        assert alive == sum(map(model.alive, model.units))
+        for name in CLASSES:
+            units, length, pending, returned, *_ = of[name]
+            assert units == len(model.serving(name))
+            assert length - pending + returned == len(model.waiting(name))
+            fewest = {
+                len(model.units[unit].leases): unit
+                for unit in sorted(model.serving(name), reverse=True)
+            }
+            least = self._run(self._looks.least(name))
+            assert least == (["OK", fewest[min(fewest)], min(fewest)] if fewest else ["NONE"])
 
     def _check_leavers(self, units: dict[str, dict[str, Any]]) -> None:
         """Who has left and still holds jobs counts as silent; since when is the script's choice."""

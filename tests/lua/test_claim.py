@@ -31,6 +31,24 @@ async def test_a_claimed_job_is_leased_counted_and_running(pool: Pool, clock: Cl
     assert (event["job"], event["unit"], event["why"]) == (job.id, "a", "own")
 
 
+async def test_of_large_bodies_a_claim_brings_one_and_asks_again_at_once(pool: Pool) -> None:
+    await pool.unit("a")
+    jobs = await pool.submit(count=2, body=b"x" * 70_000)
+    jobs += await pool.submit(count=2)
+    first, second, rest = [await pool.claim("a") for _ in range(3)]
+    assert [job.id for claim in (first, second, rest) for job in claim.jobs] == jobs
+    assert [len(claim.jobs) for claim in (first, second, rest)] == [1, 1, 2]
+    assert (first.wait_s, second.wait_s, rest.wait_s) == (0.0, 0.0, None)
+    assert await pool.is_hungry("a")
+
+
+async def test_a_large_body_that_fills_the_unit_is_followed_by_no_claim(pool: Pool) -> None:
+    await pool.unit("a")
+    await pool.submit(count=2, body=b"x" * 70_000)
+    claim = await pool.claim("a", worker_concurrency_limit=1)
+    assert (len(claim.jobs), claim.wait_s, claim.full) == (1, None, True)
+
+
 async def test_jobs_are_taken_in_the_order_they_came(pool: Pool) -> None:
     await pool.unit("a")
     jobs = await pool.submit(count=5)

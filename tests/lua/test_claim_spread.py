@@ -71,6 +71,25 @@ async def test_a_unit_that_leaves_jobs_wakes_the_next(pool: Pool) -> None:
     assert await pool.woken("a", "b") == ["b"]
 
 
+async def test_no_unit_is_woken_for_a_job_that_another_was_woken_for(pool: Pool) -> None:
+    await pool.hungry("a", "b", "c")
+    await pool.submit(count=2)
+    first, second = await pool.woken("a", "b", "c")
+    assert len(await pool.take(first)) == 1
+    assert await pool.woken("a", "b", "c") == []
+    assert len(await pool.take(second)) == 1
+
+
+async def test_a_unit_that_was_woken_gets_a_job_though_another_has_less_to_do(pool: Pool) -> None:
+    await pool.unit("a", "b")
+    await pool.one("a")
+    assert not (await pool.claim("a")).jobs
+    await pool.submit()
+    assert await pool.woken("a") == ["a"]
+    await pool.redis("ZADD", pool.keys.hungry("short"), -0.5, "b")
+    assert len(await pool.take("a")) == 1
+
+
 async def test_one_claim_wakes_one_unit_at_most(pool: Pool) -> None:
     units = [f"unit-{number}" for number in range(10)]
     await pool.submit(count=50)

@@ -211,7 +211,7 @@ async def test_the_oldest_is_found_among_all_owners_and_priorities(
     await pool.submit(priority=9, owner="x")
     clock.advance(7)
     await pool.submit(count=3, owner="y")
-    assert (await pool.views.queue("short", clock())).oldest_s == 7.0
+    assert (await pool.views.tally()).queues["short"].oldest_s == 7.0
 
 
 # What stays

@@ -118,12 +118,34 @@ async def test_a_full_unit_is_told_so(pool: Pool) -> None:
     assert [(len(claim.jobs), claim.full) for claim in claims] == [(2, True), (0, True), (1, False)]
 
 
-async def test_a_look_finds_what_waits_and_a_wake_up_that_was_lost(pool: Pool) -> None:
+async def test_a_unit_leaves_a_job_to_the_one_that_was_woken_for_it(pool: Pool) -> None:
+    await pool.hungry("b")
+    await pool.unit("a")
+    await pool.submit()
+    assert await pool.woken("b") == ["b"]
+    (held,) = await pool.submit()
+    # Both are there before b comes: one is for b, the other for whoever has a slot.
+    (job,) = (await pool.claim("a", worker_concurrency_limit=1)).jobs
+    assert not await rest(pool, "a", job)
+    assert await pool.is_hungry("a")
+    await pool.submit()
+    assert await pool.woken("a", "b") == ["a"]
+    assert len((await pool.claim("b")).jobs) + len((await pool.claim("a")).jobs) == 2
+    assert (await pool.job(held))["state"] == "running"
+
+
+async def test_a_look_finds_what_waits_late_and_a_wake_up_that_was_lost(pool: Pool) -> None:
     await pool.hungry("a")
+    await pool.hungry("b")
     assert not await pool.store.may_claim("a")
-    (job,) = await pool.submit("short")
-    assert await pool.store.may_claim("a")
-    await pool.cancel(job)
-    assert await pool.store.may_claim("a")
-    await pool.claim("a")
-    assert not await pool.store.may_claim("a")
+    await pool.submit("short")
+    ((woken,), other) = (await pool.woken("a", "b"), {"a": "b", "b": "a"})
+    # A wake-up is under way; whether it comes nobody knows.
+    assert await pool.store.may_claim(woken)
+    assert not await pool.store.may_claim(other[woken])
+    pool.clock.advance(0.501)
+    assert await pool.store.may_claim(other[woken])
+    assert await pool.store.may_claim(other[woken], "short")
+    assert not await pool.store.may_claim(other[woken], "long")
+    await pool.claim(woken)
+    assert not await pool.store.may_claim(woken)

@@ -73,6 +73,40 @@ async def test_a_standby_cannot_resign_for_the_leader(pool: Pool) -> None:
     assert await pool.store.lead("scaler-2", 60.0) == "scaler-1"
 
 
+# least
+
+
+async def test_the_unit_with_the_fewest_jobs_of_its_role_is_named(pool: Pool) -> None:
+    await pool.unit("c", "b", "a", "idle")
+    await pool.unit("long", role="long")
+    await pool.store.register("long", {})
+    for name in ("c", "b", "a"):
+        await pool.one(name)
+    assert await pool.views.least("short") == "idle"
+    await pool.store.set_draining("idle", draining=True)
+    assert await pool.views.least("short") == "a"
+    await pool.one("a")
+    assert await pool.views.least("short") == "b"
+    assert await pool.views.least("long") == "long"
+    # Jobs of the other class are jobs.
+    await pool.one("long", "long")
+    await pool.store.lead("scaler-1", 60.0)
+    literal = Policy(qhap_cooldown_s=0, qhap_min_long=0)
+    assert await flip(pool, "long", "short", literal) == "OK"
+    await pool.one("b")
+    await pool.one("c")
+    assert await pool.views.least("short") == "long"
+    assert await pool.views.least("long") is None
+
+
+async def test_a_silent_unit_is_not_named(pool: Pool) -> None:
+    await pool.unit("a", "b")
+    await pool.pass_time(pool.settings.alive_s + 1)
+    assert await pool.views.least("short") is None
+    await pool.store.register("b", {})
+    assert await pool.views.least("short") == "b"
+
+
 # flip
 
 

@@ -145,13 +145,13 @@ async def test_the_views_judge_as_the_scripts_do(real_pool: Pool) -> None:
     async def judged(**pulse: int) -> int:
         for name, value in pulse.items():
             await pool.redis("HSET", pool.keys.pulse, name, value)
-        return await pool.views.judged_ms() - now_ms
+        return (await pool.views.overdue("a")).judged_ms - now_ms
 
     async def lives(beat_ms: int) -> bool:
         await pool.redis("ZADD", pool.keys.units, beat_ms, "a")
         await pool.redis("ZADD", pool.keys.gateways, beat_ms, "g")
         gone = await pool.views.gone_gateways(["g"])
-        silent = await pool.views.silent_gateways(await pool.views.judged_ms())
+        silent = (await pool.views.overdue("a")).gateways
         (unit,) = (await pool.views.pool()).units
         assert unit.alive == (not gone) == (not silent)
         return unit.alive

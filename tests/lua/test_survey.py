@@ -46,6 +46,16 @@ async def test_the_usual_prompt_is_that_of_short_jobs_in_flight(pool: Pool) -> N
     assert (await pool.views.survey(["a"])).short_tokens == 200
 
 
+async def test_any_number_of_units_may_be_asked_for(pool: Pool) -> None:
+    await pool.unit("a")
+    for _ in range(2):
+        await pool.submit(tokens=100)
+    await pool.claim("a")
+    names = [f"unit-{number}" for number in range(9000)]
+    survey = await pool.views.survey([*names, "a"])
+    assert (survey.short_tokens, len(survey.prefilling)) == (100, 2)
+
+
 async def test_an_empty_pool_has_nothing_to_tell(pool: Pool) -> None:
     survey = await pool.views.survey([])
     assert (survey.next_long_tokens, survey.short_tokens, survey.prefilling) == (0, 0, ())

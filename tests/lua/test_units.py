@@ -1,5 +1,7 @@
 """register and leave: how a unit comes, comes back, and goes."""
 
+import pytest
+
 from common.scripts import Arg
 from tests.lua.conftest import GATEWAY, Clock, Pool
 
@@ -84,21 +86,47 @@ async def test_what_a_leaving_unit_holds_is_reclaimed(pool: Pool, clock: Clock) 
     job = await pool.one("a")
     assert await pool.store.leave("a") == 1
     assert list(await pool.leases("a")) == [job.id]
-    assert await pool.views.silent_units(clock()) == ["a"]
-    clock.advance(pool.settings.lease_s)
-    ((lease, gateway),) = await pool.views.lapsed("a", clock())
+    assert (await pool.views.overdue("b")).units == ("a",)
+    await pool.pass_time(pool.settings.lease_s)
+    ((lease, gateway),) = (await pool.views.overdue("a")).lapsed
     assert await pool.store.requeue("a", lease, gateway, "left", lapsed_only=True) == "OK"
     assert await pool.store.leave("a") == 0
-    assert await pool.views.silent_units(clock()) == []
+    assert (await pool.views.overdue("b")).units == ()
 
 
-async def test_a_silent_unit_is_found(pool: Pool, clock: Clock) -> None:
+async def test_a_silent_unit_is_found_and_after_an_hour_forgotten(pool: Pool) -> None:
     await pool.unit("a", "b")
-    clock.advance(pool.settings.alive_s)
-    assert await pool.views.silent_units(clock()) == []
-    clock.advance(0.001)
+    await pool.pass_time(pool.settings.alive_s)
+    assert (await pool.views.overdue("b")).units == ()
+    await pool.pass_time(0.001)
     await pool.store.register("b", {})
-    assert await pool.views.silent_units(clock()) == ["a"]
+    found = await pool.views.overdue("b")
+    assert (found.units, found.forgotten) == (("a",), ())
+    await pool.pass_time(3600)
+    await pool.store.register("b", {})
+    assert (await pool.views.overdue("b")).forgotten == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("live", "drawn", "looks"), [(8, 0.99, True), (16, 0.49, True), (16, 0.5, False)]
+)
+async def test_about_eight_dispatchers_look_after_the_silent_ones(
+    pool: Pool,
+    live: int,
+    drawn: float,
+    looks: bool,  # noqa: FBT001  # of a table
+) -> None:
+    await pool.unit("silent")
+    await pool.store.beat("silent")
+    job = await pool.one("silent")
+    await pool.pass_time(pool.settings.alive_s + 1)
+    await pool.unit(*(f"live-{number}" for number in range(live)))
+    found = await pool.views.overdue("live-0", drawn)
+    assert (found.units, found.gateways) == ((("silent",), ("silent",)) if looks else ((), ()))
+    # Its own leases everybody looks at.
+    await pool.pass_time(pool.settings.lease_s)
+    ((lease, _),) = (await pool.views.overdue("silent", drawn)).lapsed
+    assert lease.job == job.id
 
 
 async def test_a_unit_that_was_told_to_drain_comes_back_draining(pool: Pool) -> None:
@@ -113,6 +141,74 @@ async def test_a_unit_that_was_told_to_drain_comes_back_draining(pool: Pool) -> 
     assert await pool.woken("a") == ["a"]
     assert len(await pool.take("a")) == 1
     assert await pool.store.leave("a") == 1
+
+
+async def groups(pool: Pool) -> dict[str, int]:
+    tally = await pool.views.tally()
+    assert sum(tally.units.values()) <= tally.alive
+    return dict(tally.units)
+
+
+async def test_a_unit_counts_for_its_role_while_it_lives_and_takes_jobs(pool: Pool) -> None:
+    assert await groups(pool) == {"short": 0, "long": 0}
+    await pool.unit("a", "b", "c")
+    assert await groups(pool) == {"short": 3, "long": 0}
+    await pool.store.set_draining("b", draining=True)
+    await pool.store.register("b", {})
+    assert await groups(pool) == {"short": 2, "long": 0}
+    await pool.store.set_draining("b", draining=False)
+    assert await groups(pool) == {"short": 3, "long": 0}
+    await pool.store.leave("c")
+    assert await groups(pool) == {"short": 2, "long": 0}
+    await pool.pass_time(pool.settings.alive_s + 1)
+    assert await groups(pool) == {"short": 0, "long": 0}
+    await pool.store.register("a", {})
+    assert await groups(pool) == {"short": 1, "long": 0}
+
+
+async def test_a_unit_that_left_with_jobs_does_not_count(pool: Pool) -> None:
+    await pool.unit("a")
+    await pool.one("a")
+    await pool.store.leave("a")
+    assert await groups(pool) == {"short": 0, "long": 0}
+
+
+async def test_a_role_key_written_by_hand_counts_from_the_next_heartbeat(pool: Pool) -> None:
+    await pool.unit("a", role="long")
+    await pool.store.register("a", {})
+    assert await groups(pool) == {"short": 0, "long": 1}
+    await pool.redis("SET", pool.keys.role("a"), "short")
+    await pool.store.register("a", {})
+    assert await groups(pool) == {"short": 1, "long": 0}
+
+
+async def test_a_unit_that_drains_and_is_not_there_counts_when_it_comes(pool: Pool) -> None:
+    await pool.store.set_draining("a", draining=False)
+    assert await groups(pool) == {"short": 0, "long": 0}
+    await pool.unit("a")
+    assert await groups(pool) == {"short": 1, "long": 0}
+
+
+async def test_the_models_are_those_that_were_said_within_a_heartbeats_time(pool: Pool) -> None:
+    await pool.unit("a", models="one\ntwo")
+    await pool.unit("b", models="two\nthree")
+    assert (await pool.views.tally()).models == ("one", "three", "two")
+    await pool.pass_time(pool.settings.alive_s)
+    # What a unit serves no more is gone at once, unless another serves it.
+    await pool.unit("b", models="two")
+    assert (await pool.views.tally()).models == ("one", "two")
+    await pool.pass_time(0.001)
+    assert (await pool.views.tally()).models == ("two",)
+    await pool.pass_time(3600)
+    await pool.unit("c", models="two")
+    assert await pool.redis("ZRANGE", pool.keys.models, 0, -1) == [b"two"]
+
+
+async def test_a_unit_that_leaves_takes_along_what_only_it_served(pool: Pool) -> None:
+    await pool.unit("a", models="one\ntwo")
+    await pool.unit("b", models="two")
+    await pool.store.leave("a")
+    assert (await pool.views.tally()).models == ("two",)
 
 
 async def test_a_unit_that_drains_keeps_what_it_holds_until_it_has_ended(pool: Pool) -> None:

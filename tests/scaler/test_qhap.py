@@ -6,14 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.keys import CLASSES, other_class
 from common.models import PoolView, QueueView, UnitView
 from common.policy import Policy
-from scaler.qhap import Flip, decide
+from scaler import qhap
+from scaler.qhap import Flip
 
 
 def unit(name: str, role: str, in_flight: int = 0, **more: bool) -> UnitView:
     fields = {"alive": True, "draining": False} | more
     return UnitView(name=name, role=role, short=in_flight, long=0, **fields)  # type: ignore[arg-type]  # a role as the table writes it
+
+
+def decide(view: PoolView, policy: Policy) -> Flip | None:
+    """The decision on a pool, with the unit that Redis would name (tests/lua has that script)."""
+    groups = {role: counted(view, role) for role in CLASSES}
+    waiting = view.queues["long"].depth
+    wanted = qhap.decide(len(groups["short"]), len(groups["long"]), waiting, policy)
+    if wanted is None:
+        return None
+    chosen = min(groups[other_class(wanted.to)], key=lambda one: (one.in_flight, one.name))
+    return Flip(chosen.name, wanted.to, wanted.reason)
 
 
 def pool(text: str, queue_long: int = 0, queue_short: int = 0) -> PoolView:
