@@ -319,5 +319,7 @@ async def test_an_adaptive_scaler_has_a_stolen_job_handed_back(
     async with httpx.AsyncClient() as client:
         page = (await client.get(f"{scaler.url}/metrics")).text
     assert 'adasplit_revocations_total{outcome="ok"' in page
-    assert f'adasplit_steal_idle_seconds{{pool="{settings.pool}"}} 2.0' in page
+    # The page shows what a look found, a moment later.
+    idle = f'adasplit_steal_idle_seconds{{pool="{settings.pool}"}} 2.0'
+    await eventually(lambda: shows(scaler, {idle}))
     assert "adasplit_steal_largest_prompt_tokens" in page
