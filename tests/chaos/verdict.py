@@ -83,8 +83,10 @@ def _may_end_so(result: Result, faults: list[Fault]) -> bool:
     if kind == "ok" or (kind == "left" and result.plan.leaves_after_s):
         return True
     if result.plan.bad:
-        unasked = kind == "bad input, 503 redis_unavailable"
-        return kind == "refused" or (unasked and _excused("503 redis_unavailable", result, faults))
+        # What the gateway cannot say to a good request it cannot say to a bad one either.
+        unasked = kind.removeprefix("bad input, ")
+        asked_nobody = unasked in {"503 redis_unavailable", "503 no_units"}
+        return kind == "refused" or (asked_nobody and _excused(unasked, result, faults))
     if result.plan.timeout_s and kind in {"504 deadline_exceeded", "broken deadline_exceeded"}:
         return True
     return _excused(kind, result, faults)
