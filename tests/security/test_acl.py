@@ -1,12 +1,13 @@
 """The users of `deploy/redis/users.acl` can do their own work, and not another's."""
 
+import asyncio
 import hashlib
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, aclosing, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,21 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from common.connection import Connection
+from common.models import Prefilling
+from common.store import Store
+from common.views import Views
+from scaler.adjuster import Adjuster
+from scaler.revoker import Revoker
+from scaler.settings import ScalerSettings
+from scaler.surveyor import Surveyor
 from tests.chaos.load import MODEL
 from tests.cli.conftest import environment_in, run_cli, wait_for
 from tests.conftest import BINARIES, DIES_WITH_ITS_PARENT, free_ports
 
 GENEROUS_S = 60.0
 ACL = Path(__file__).resolve().parents[2] / "deploy" / "redis" / "users.acl"
-ROLES = ("gateway", "dispatcher", "scaler", "dashboard", "operator")
+ROLES = ("gateway", "dispatcher", "scaler", "adaptive", "dashboard", "operator")
 P = "adasplit:{default}:"
 
 
@@ -142,6 +151,40 @@ def test_each_process_works_with_the_rights_of_its_role(fleet: Fleet) -> None:
     assert fleet.denied() == []
 
 
+async def test_a_scaler_decides_by_the_adaptive_policy_with_the_rights_of_its_role(
+    fleet: Fleet,
+) -> None:
+    fleet.watcher.acl_log_reset()
+    settings = ScalerSettings(_env_file=None, policy="adaptive")
+    connection = Connection.from_url(fleet.url("adaptive"))
+    store, views = Store(connection, settings), Views(connection, settings)
+    revoker, adjuster = Revoker(store, "other", "default"), Adjuster(store, "other")
+    async with aclosing(connection):
+        seen = await Surveyor(views).look(await views.pool(), settings)
+        await revoker.step(seen, settings)
+        await adjuster.step(seen.view, settings)
+        assert await store.adjust("other", 1.0, 1) is False
+        # Another leads, which is found out after all keys were named.
+        running = Prefilling("unit-1", "long", 1, 0, streams=True, job="job-none", attempt=1)
+        assert await store.revoke("other", running, 1, "test") == "NOT_LEADER"
+        # One that waits: what is next is read out of its entry and its job.
+        operator = environment_in(fleet.folder) | {"ADASPLIT_REDIS_URL": fleet.url("operator")}
+        assert run_cli(operator, "units", "drain", "unit-1").returncode == 0
+        with ThreadPoolExecutor(1) as client:
+            asked = client.submit(fleet.post, prompt="word " * 6000)
+            await next_long(views, waits=True)
+            assert run_cli(operator, "units", "resume", "unit-1").returncode == 0
+            await next_long(views, waits=False)
+            assert asked.result().status_code == 200
+    assert fleet.denied() == []
+
+
+async def next_long(views: Views, *, waits: bool) -> None:
+    async with asyncio.timeout(GENEROUS_S):
+        while bool((await views.survey(["unit-1"])).next_long_tokens) != waits:  # noqa: ASYNC110  # Redis sets no event of ours
+            await asyncio.sleep(0.02)
+
+
 def test_a_dashboard_looks_and_presses_with_the_rights_of_its_role(fleet: Fleet) -> None:
     fleet.watcher.acl_log_reset()
     base = f"http://127.0.0.1:{fleet.dashboard_port}"
@@ -190,6 +233,10 @@ FORBIDDEN = [
     *[("scaler", command) for command in (
         f"HGETALL {P}job:job-1", f"XADD {P}queue:short * a b", f"XREAD STREAMS {P}reply:g 0",
         f"HSET {P}policy qhap_min_short 0",
+    )],
+    *[("adaptive", command) for command in (
+        f"XADD {P}queue:short * a b", f"XREAD STREAMS {P}reply:g 0",
+        f"HSET {P}policy qhap_min_short 0", f"ZADD {P}leases:unit-1 1 x",
     )],
     *[("dashboard", command) for command in (
         f"SET {P}role:unit-1 long", f"HSET {P}unit:unit-1 url http://evil", "HSET elsewhere a b",
