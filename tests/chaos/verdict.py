@@ -16,9 +16,9 @@ from tests.chaos.watch import Watch
 
 FINAL = {"finished", "cancelled", "expired", "dead"}
 _PERMANENT = re.compile(
-    r"(queue|requeued|waiting|due|spent|virtual|hungry):(short|long)|lane:(short|long):[^:]*"
+    r"(queue|requeued|waiting|due|spent|virtual|hungry|group):(short|long)|lane:(short|long):[^:]*"
     r"|(role|active|leases|idle_since|unit):[^:]+"
-    r"|units|gateways|pulse|bytes|dead|events|policy|stealing"
+    r"|units|gateways|pulse|bytes|dead|events|policy|stealing|models"
 )
 
 _SLACK_S = 6.0

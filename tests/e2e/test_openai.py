@@ -19,7 +19,7 @@ LONG_PROMPT = "word " * 5000
 LIMIT = 4
 PERMANENT = (
     *("queue:", "role:", "active:", "idle_since:", "units", "unit:", "dead", "events"),
-    *("gateways", "pulse", "bytes", "stealing"),
+    *("gateways", "pulse", "bytes", "stealing", "group:", "models"),
 )
 
 
