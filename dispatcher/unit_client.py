@@ -87,15 +87,12 @@ class UnitClient:
 
         Raises UnitFault, DeadlinePassed, and what the receiver raises.
         """
+        head = self._head(job, traceparent)
         wire = self._wires.idle() or await self._connected(watch)
         try:
-            over = wire.send((self._head(job, traceparent), job.body), receiver)
+            over = wire.send((head, job.body), receiver)
             watch.start(wire.close)
             await over
-        except BaseException:
-            # The unit learns that nobody waits for the rest.
-            wire.close()
-            raise
         finally:
             watch.stop()
 
@@ -144,11 +141,7 @@ class UnitClient:
         try:
             async with asyncio.timeout(_PROBE_S):
                 wire = self._wires.idle() or await self._wires.connect()
-                try:
-                    await wire.send((head.encode("latin-1"),), page)
-                except BaseException:
-                    wire.close()
-                    raise
+                await wire.send((head.encode("latin-1"),), page)
         except (TimeoutError, UnitFault):
             return None
         return page.content if page.status in _SUCCESS else None

@@ -56,13 +56,14 @@ class Wire(asyncio.Protocol):
     def send(self, request: Sequence[bytes], receiver: Receiver) -> asyncio.Future[None]:
         """Send a request; the future is done when the answer is complete, or holds a fault.
 
-        Whoever gives up waiting closes the connection: so the unit learns of it.
+        Who cancels it gives the answer up: the connection is closed, so that the unit learns of it.
         """
         if self._idle_timer:
             self._idle_timer.cancel()
             self._idle_timer = None
         self._receiver = receiver
         over = self._over = self._loop.create_future()
+        over.add_done_callback(self._given_up)
         cast("asyncio.Transport", self._transport).writelines(request)
         return over
 
@@ -135,6 +136,11 @@ class Wire(asyncio.Protocol):
             self._idle_timer = self._loop.call_later(_KEPT_S, self.close)
             self._wires.keep(self)
         else:
+            self.close()
+
+    def _given_up(self, over: "asyncio.Future[None]") -> None:
+        # An answer that is whole by now has left the connection to others.
+        if over.cancelled() and over is self._over:
             self.close()
 
     def _end(self, fault: Exception | None) -> None:

@@ -105,11 +105,7 @@ async def ask(wires: Wires, heard: Heard | None = None) -> Heard:
     heard = heard or Heard()
     wire = wires.idle() or await wires.connect()
     async with asyncio.timeout(LIMIT_S):
-        try:
-            await wire.send((b"POST / HTTP/1.1\r\n\r\n", b""), heard)
-        except BaseException:
-            wire.close()
-            raise
+        await wire.send((b"POST / HTTP/1.1\r\n\r\n", b""), heard)
     return heard
 
 
