@@ -19,6 +19,9 @@ from common.policy import Policy
 from common.scripts import Arg, Call
 from common.steering import SteeringCalls
 
+_GATEWAYS_KNOWN = 256
+"""Calls that are kept for gateways; these come and go."""
+
 
 def _or_none(number: int | None) -> Arg:
     return "" if number is None else number
@@ -45,6 +48,11 @@ class Calls(SteeringCalls):
     @cached_property
     def _claims(self) -> dict[str, tuple[Policy, Call]]:
         """The usual claim of each unit, and the policy that it was built for."""
+        return {}
+
+    @cached_property
+    def _relays(self) -> dict[tuple[str, str, str], Call]:
+        """The calls that bring a unit's parts to a gateway, without the parts."""
         return {}
 
     def register(self, unit: str, fields: Mapping[str, Arg]) -> Call:
@@ -202,15 +210,22 @@ class Calls(SteeringCalls):
         return self._call("requeue", keys, args)
 
     def relay(self, unit: str, relay: Relay) -> Call:
-        keys = self._unit_keys(unit, "unit") | {
-            "reply": self.keys.reply(relay.gateway),
-            "job_prefix": self.keys.job(""),
-        }
-        args: dict[str, Arg] = {"unit_name": unit, "run": relay.run, "number": relay.number}
         rest: list[Arg] = []
         for part in relay.parts:
             rest += (part.job, part.attempt, _placed(part), part.content)
-        return self._call("relay", keys, args, rest)
+        # All but the number is the same each time; it comes last.
+        known = self._relays.get((unit, relay.gateway, relay.run))
+        if known is None or self._now_ms:
+            keys = self._unit_keys(unit, "unit") | {
+                "reply": self.keys.reply(relay.gateway),
+                "job_prefix": self.keys.job(""),
+            }
+            args: dict[str, Arg] = {"unit_name": unit, "run": relay.run, "number": relay.number}
+            known = self._call("relay", keys, args)
+            if len(self._relays) >= _GATEWAYS_KNOWN:
+                self._relays.clear()
+            self._relays[unit, relay.gateway, relay.run] = known
+        return Call(known.script, [*known.arguments[:-1], relay.number, *rest])
 
     def finish(
         self,

@@ -5,8 +5,9 @@ A Cluster has no pipes: its client knows where each call goes. Only this module,
 else is a mistake of ours and passes through.
 """
 
+import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, cast
 
 from redis import exceptions
@@ -95,6 +96,19 @@ class _Timed(_Outages):
         super().__exit__(kind, error, trace)
 
 
+def _posted(timed: _Timed, replied: "asyncio.Future[list[Any]]") -> list[list[Any]] | None:
+    try:
+        with timed:
+            replies = replied.result()
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+    except (RedisUnavailable, exceptions.RedisError):
+        # Who sends them again, and waits, hears what it was.
+        return None
+    return replies
+
+
 class Connection:
     """Two clients of one Redis, pipes to it, and the scripts that run there."""
 
@@ -142,6 +156,24 @@ class Connection:
         if isinstance(reply, Exception):
             raise reply
         return cast("list[Any]", reply)
+
+    def post(self, calls: Sequence[Call], done: Callable[[list[list[Any]] | None], None]) -> bool:
+        """Send scripts without a task that waits; answers whether a pipe stands ready for it.
+
+        `done` hears their replies, or None: Redis is away or does not know one of them. Then each
+        may have run or not.
+        """
+        pipe = self._pipes.ready if self._pipes else None
+        if pipe is None:
+            return False
+        timed = _Timed("relay")
+
+        def over(replied: asyncio.Future[list[Any]]) -> None:
+            done(_posted(timed, replied))
+
+        commands = [("EVALSHA", call.script.sha, *call.arguments) for call in calls]
+        pipe.ask(commands).add_done_callback(over)
+        return True
 
     async def run_many(self, calls: Sequence[Call], relied_on: int = 0) -> list[list[Any]]:
         """Run scripts one after the other in one round trip; replies in their order.

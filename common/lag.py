@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-from common.duty import sleep_or_stop
 from common.metrics import LOOP_LAG
 
 _EVERY_S = 0.25
@@ -16,7 +15,16 @@ class LagMeter:
     """
 
     async def run(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            asked_s = time.monotonic()
-            if not await sleep_or_stop(stop, _EVERY_S):
-                LOOP_LAG.observe(max(0.0, time.monotonic() - asked_s - _EVERY_S))
+        self._ask()
+        try:
+            await stop.wait()
+        finally:
+            self._timer.cancel()
+
+    def _ask(self) -> None:
+        asked_s = time.monotonic()
+        self._timer = asyncio.get_running_loop().call_later(_EVERY_S, self._woken, asked_s)
+
+    def _woken(self, asked_s: float) -> None:
+        LOOP_LAG.observe(max(0.0, time.monotonic() - asked_s - _EVERY_S))
+        self._ask()

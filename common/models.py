@@ -1,7 +1,7 @@
 """The shapes that pass between the store and the processes."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from common.keys import JobClass
 from common.steals import Stealing
@@ -150,9 +150,8 @@ class Claim:
     full: bool = False
 
 
-@dataclass(frozen=True)
-class Part:
-    """One part of an answer on its way to a gateway.
+class Part(NamedTuple):
+    """One part of an answer on its way to a gateway; a tuple, as there is one for every token.
 
     `offset`: the bytes of the answer that come before it; None when nobody counted them.
     """
@@ -160,8 +159,12 @@ class Part:
     job: str
     attempt: int
     kind: PartKind
-    content: bytes = field(repr=False)
+    content: bytes
     offset: int | None = None
+
+    def __repr__(self) -> str:
+        # Not what was said.
+        return f"Part({self.job}, {self.attempt}, {self.kind}, {len(self.content)} bytes)"
 
 
 @dataclass(frozen=True)

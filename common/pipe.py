@@ -129,11 +129,14 @@ class Pipes:
         self._connecting: asyncio.Task[Pipe] | None = None
         self._blocking: list[Pipe] = []
 
+    @property
+    def ready(self) -> Pipe | None:
+        """The pipe for quick calls, when it stands."""
+        return None if self._pipe is None or self._pipe.closed else self._pipe
+
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Replies to quick commands, errors among them. Raises what redis-py raises."""
-        pipe = self._pipe
-        if pipe is None or pipe.closed:
-            pipe = await self._connected()
+        pipe = self.ready or await self._connected()
         return await pipe.ask(commands)
 
     async def block(self, command: Command, longest_s: float) -> Any:

@@ -86,6 +86,12 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._listener = listener
+        self._stop = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Until `stop`; uvicorn's own wakes ten times a second to look whether it is to go."""
+        await self.on_tick(0)
+        await self._stop.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting without a reset for those who are connected already, then finish.
@@ -110,12 +116,8 @@ class Server(uvicorn.Server):
 
     async def serve_until(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, then finish what is open."""
-        serving = asyncio.create_task(self._serve(sockets=[self._listener]))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        self.should_exit = True
-        await serving
+        self._stop = stop
+        await self._serve(sockets=[self._listener])
 
 
 def _has_callers(listener: socket.socket) -> bool:

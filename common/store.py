@@ -189,10 +189,7 @@ class Store:
         # A finish ends what its job's relay brought; a claim may as well come before either.
         relied_on = len(relays) if finishes else 0
         replies = await self._connection.run_many(calls, relied_on)
-        relayed = tuple(
-            Relayed(reply[0] == b"GONE", tuple(_text(job) for job in reply[1:]))
-            for reply in replies[: len(relays)]
-        )
+        relayed = _relayed(replies[: len(relays)])
         ended = replies[len(relays) :][: len(finishes)]
         return Turn(
             relayed,
@@ -200,6 +197,23 @@ class Store:
             await self._claimed(unit, replies[-1], policy) if claim else None,
             waiting=rest and bool(ended) and ended[-1][1] == b"CLAIM",
         )
+
+    def post(
+        self,
+        unit: str,
+        relays: Sequence[Relay],
+        done: Callable[[tuple[Relayed, ...] | None], None],
+    ) -> bool:
+        """Relay without a task that waits; answers whether that is possible now.
+
+        `done` hears how it ended. None: perhaps it did not, and the same relays, which are
+        numbered, are to go with a turn.
+        """
+
+        def over(replies: list[list[Any]] | None) -> None:
+            done(None if replies is None else _relayed(replies))
+
+        return self._connection.post([self._calls.relay(unit, relay) for relay in relays], over)
 
     async def renew(self, unit: str, held: Sequence[tuple[str, int]]) -> tuple[str, ...]:
         """Extend the leases of (job, attempt) pairs; answers the jobs that are superseded."""
@@ -336,6 +350,12 @@ def _claimed_job(reply: list[Any]) -> ClaimedJob:
     )
 
 
+def _relayed(replies: Sequence[list[Any]]) -> tuple[Relayed, ...]:
+    return tuple(
+        Relayed(reply[0] == b"GONE", tuple(_text(job) for job in reply[1:])) for reply in replies
+    )
+
+
 def _submitted(status: str, more: Sequence[Any]) -> Submitted:
     requests_left, requests_reset_ms, tokens_left, tokens_reset_ms = map(int, more[-4:])
     budget = Budget(requests_left, requests_reset_ms / 1000, tokens_left, tokens_reset_ms / 1000)
@@ -354,9 +374,9 @@ def _parts(fields: Sequence[bytes]) -> list[Part]:
     """The parts of an entry, whose fields come as names and values in turn."""
     parts = []
     for name, content in zip(fields[::2], fields[1::2], strict=True):
-        job, colon, tail = name.decode().partition(":")
-        if colon:
-            attempt, kind, *offset = tail.split(":")
+        job, *tail = name.decode().split(":")
+        if tail:
+            attempt, kind, *offset = tail
             place = int(offset[0]) if offset else None
             parts.append(Part(job, int(attempt), cast("Any", kind), content, place))
     return parts

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import orjson
 
 from common.models import Part
-from dispatcher.engine_error import engine_error
+from dispatcher.engine_error import ERROR_BEGINS, engine_error
 from dispatcher.forwarder import Forwarder
 from dispatcher.health import UnitHealth
 from dispatcher.metrics import Metrics
@@ -70,12 +70,11 @@ class Answer:
     def body(self, chunk: bytes) -> None:
         if self._streams:
             self._watch.heard(self._between_chunk_s)
-            failure = engine_error(self._before, chunk)
-            if failure is not None:
-                self._pass_on(chunk[: failure.place])
-                raise UnitFault("engine", failure.reason)
+            before, seen = self._before, self._before + chunk
+            if ERROR_BEGINS in seen:
+                self._look_at_error(before, chunk)
             self._pass_on(chunk)
-            self._before = (self._before + chunk)[-_BEFORE_BYTES:]
+            self._before = seen[-_BEFORE_BYTES:]
         self._keep(chunk)
 
     # The caller asks, once the answer is complete
@@ -93,6 +92,12 @@ class Answer:
         self._metrics.first_byte(job.job_class, running.age_s)
         head = Part(job.id, job.attempt, "head", self._head())
         return body, (head, Part(job.id, job.attempt, "chunk", body, 0))
+
+    def _look_at_error(self, before: bytes, chunk: bytes) -> None:
+        failure = engine_error(before, chunk)
+        if failure is not None:
+            self._pass_on(chunk[: failure.place])
+            raise UnitFault("engine", failure.reason)
 
     def _keep(self, chunk: bytes) -> None:
         """Keep all of a body, and of a stream the end."""

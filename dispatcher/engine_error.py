@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 # No text can forge it: inside a JSON string the quote would be escaped.
-_BEGINS = b'data: {"error"'
+ERROR_BEGINS = b'data: {"error"'
 _CODE = re.compile(rb'"code":\s*(\d+)')
 _MESSAGE = re.compile(rb'"message":\s*"([^"\\]{1,200})')
 # Older servers give every error inside a stream the code 400, also that of a dead engine.
@@ -29,8 +29,8 @@ def engine_error(before: bytes, chunk: bytes) -> EngineError | None:
 
     One with a code below 500 is the request's affair, as an answer of that status would be: None.
     """
-    overlap = before[1 - len(_BEGINS) :]
-    at = (overlap + chunk).find(_BEGINS)
+    overlap = before[1 - len(ERROR_BEGINS) :]
+    at = (overlap + chunk).find(ERROR_BEGINS)
     if at < 0:
         return None
     event = (overlap + chunk)[at:]

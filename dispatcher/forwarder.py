@@ -11,18 +11,28 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from common.connection import RedisUnavailable
 from common.duty import Backoff
 from common.metrics import REDIS_OUTAGES
-from common.models import UNBOUNDED, Bounds, Claim, ClaimedJob, Finish, Part, PartKind, Relay, Turn
+from common.models import (
+    UNBOUNDED,
+    Bounds,
+    Claim,
+    ClaimedJob,
+    Finish,
+    Part,
+    PartKind,
+    Relay,
+    Relayed,
+    Turn,
+)
 from common.store import Store
 from dispatcher.metrics import Metrics
 from dispatcher.running import RunningJobs
 
 log = logging.getLogger(__name__)
-
-_ORDER: dict[PartKind, int] = {"head": 0, "chunk": 1, "end": 2}
 
 
 def _newest_first(part: Part) -> int:
@@ -67,6 +77,10 @@ class Forwarder:
         self._claim_wanted = False
         self._backlog = False
         self._due = asyncio.Event()
+        self._posting = False
+        self._turning = False
+        self._landed: asyncio.Future[None] | None = None
+        self._unsettled: list[Relay] = []
         self._timer: asyncio.TimerHandle | None = None
         self._sent_at = 0.0
         self.sent_all = asyncio.Event()
@@ -81,7 +95,9 @@ class Forwarder:
         The interval counts from the first chunk: an engine's step brings each stream a token at
         about the same time. A single stream has nothing to wait for.
         """
-        parts = self._parts.setdefault(job.gateway, {})
+        parts = self._parts.get(job.gateway)
+        if parts is None:
+            parts = self._parts[job.gateway] = {}
         key = (job.id, job.attempt, kind)
         waiting = parts.get(key)
         if waiting is None:
@@ -125,6 +141,9 @@ class Forwarder:
         """
         while True:
             await self._due.wait()
+            if self._posting:
+                self._landed = asyncio.get_running_loop().create_future()
+                await self._landed
             self._due.clear()
             await self._send(most())
 
@@ -134,13 +153,46 @@ class Forwarder:
             begun_s = time.monotonic() if together else self._sent_at
             wait_s = begun_s + self._flush_interval_s - time.monotonic()
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0.0, wait_s), self._due.set)
+            self._timer = loop.call_later(max(0.0, wait_s), self._flush)
+
+    def _flush(self) -> None:
+        """Send chunks that have waited for long enough: without the task, when it rests."""
+        self._timer = None
+        if self._posting:
+            return
+        if self._turning or self._due.is_set():
+            self._due.set()
+            return
+        relays = self._take_relays()
+        if not relays:
+            self._look_whether_sent_all()
+            return
+        self._posting = self._store.post(self._unit, relays, partial(self._posted, relays))
+        if not self._posting:
+            self._unsettled = relays
+            self._due.set()
+
+    def _posted(self, relays: list[Relay], relayed: tuple[Relayed, ...] | None) -> None:
+        self._posting = False
+        self._sent_at = time.monotonic()
+        if relayed is None:
+            # The next turn brings them again, and waits until Redis has them.
+            self._unsettled = relays
+            self._due.set()
+        else:
+            self._settle(relays, [], Turn(relayed, (), None))
+        if self._landed and not self._landed.done():
+            self._landed.set_result(None)
+        self._look_whether_sent_all()
+        if self._parts and self._timer is None:
+            self._flush()
 
     async def _send(self, most: int | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        relays, finishes = self._take_relays(), self._take_finishes()
+        relays, finishes = [*self._unsettled, *self._take_relays()], self._take_finishes()
+        self._unsettled = []
         # A unit on trial, or one with bounds, may not take what a submit would wake it for.
         bounded = most is not None or self.bounds().by_prefill
         wanted = self._claim_wanted or (bool(finishes) and (self._backlog or bounded))
@@ -148,10 +200,15 @@ class Forwarder:
         self._claim_wanted = False
         if relays or finishes or claim:
             self.sent_all.clear()
+            self._turning = True
             turn = await self._turn(relays, finishes, claim=claim, most=most)
+            self._turning = False
             self._sent_at = time.monotonic()
             self._settle(relays, finishes, turn)
-        if not self._parts and not self._finishes:
+        self._look_whether_sent_all()
+
+    def _look_whether_sent_all(self) -> None:
+        if not self._parts and not self._finishes and not self._unsettled:
             self.sent_all.set()
 
     async def _turn(
@@ -183,8 +240,7 @@ class Forwarder:
 
     def _relay(self, gateway: str, gathered: "_Gathered") -> Relay:
         self._number += 1
-        ordered = sorted(gathered.items(), key=lambda item: _ORDER[item[0][2]])
-        parts = [waiting.part(*key) for key, waiting in ordered]
+        parts = [waiting.part(*key) for key, waiting in gathered.items()]
         self._metrics.relayed(len(parts), sum(len(part.content) for part in parts))
         return Relay(gateway, tuple(parts), self._run, self._number)
 

@@ -20,7 +20,7 @@ from gateway.errors import (
     unit_failed,
 )
 from gateway.limits import headers_of
-from gateway.mailbox import End, Head, Mailbox, Mailboxes, Shut
+from gateway.mailbox import End, Head, Mailbox, Mailboxes, Shut, Sink
 from gateway.metrics import Metrics
 from gateway.submitter import Submitter
 from gateway.tokens import TokenCounter
@@ -43,13 +43,21 @@ class Answers:
     checker: Checker
 
     async def give(
-        self, admitted: Admitted, receive: Receive, send: Send, started_s: float
+        self,
+        admitted: Admitted,
+        receive: Receive,
+        send: Send,
+        started_s: float,
+        write: Sink | None = None,
     ) -> None:
-        """Submit the job and answer its request, whatever becomes of it."""
+        """Submit the job and answer its request, whatever becomes of it.
+
+        `write` takes the chunks of a stream that may be sent at once, past `send`.
+        """
         job = admitted.job
         self.metrics.admitted(job.job_class, job.tokens)
         box = self.mailboxes.open(job)
-        answer = Answer(self, admitted, box, send, started_s)
+        answer = Answer(self, admitted, box, send, started_s, write)
         leaving = asyncio.create_task(_watch_client(receive, box))
         try:
             await answer.run()
@@ -65,7 +73,13 @@ class Answer:
     """The answer of one job. `abandoned`: why its job is of no use any more, while it is not."""
 
     def __init__(
-        self, shared: Answers, admitted: Admitted, box: Mailbox, send: Send, started_s: float
+        self,
+        shared: Answers,
+        admitted: Admitted,
+        box: Mailbox,
+        send: Send,
+        started_s: float,
+        write: Sink | None,
     ) -> None:
         self.abandoned = "request ended early"
         self._shared = shared
@@ -74,6 +88,7 @@ class Answer:
         self._box = box
         self._send = send
         self._started_s = started_s
+        self._write = write
         self._streaming = False
         self._first_byte = False
         self._ttft_s = 0.0
@@ -124,7 +139,7 @@ class Answer:
             if box.unsent_bytes:
                 await self._send_body(box.take(), more=True)
             else:
-                await box.changed()
+                await box.changed(self._pass_on if self._write and self._first_byte else None)
         await self._finish(box.head)
 
     async def _start(self, head: Head) -> None:
@@ -171,6 +186,12 @@ class Answer:
         if body:
             self._last_bytes = body[-2:]
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    def _pass_on(self, chunk: bytes) -> bool:
+        taken = self._write is not None and self._write(chunk)
+        if taken:
+            self._last_bytes = chunk[-2:]
+        return taken
 
     async def _out_of_time(self) -> None:
         if self._box.shut_because:

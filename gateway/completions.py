@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.admission import Admission, ClientLeft
 from gateway.answers import Answers
 from gateway.errors import ApiError, crashed, send_error
+from gateway.protocol import CHUNKS
 from gateway.requests import Route
 
 _ROUTES: tuple[Route, ...] = ("/v1/chat/completions", "/v1/completions")
@@ -31,7 +32,7 @@ class Completions:
         except ClientLeft:
             return
         else:
-            await self._answers.give(admitted, receive, send, started_s)
+            await self._answers.give(admitted, receive, send, started_s, scope.get(CHUNKS))
 
 
 def completion_routes(admission: Admission, answers: Answers) -> dict[str, ASGIApp]:

@@ -37,6 +37,10 @@ class End:
     completion_tokens: int
 
 
+Sink = Callable[[bytes], bool]
+"""Takes bytes at once, or answers that it does not."""
+
+
 class Shut(Exception):
     """Nothing more comes out of a mailbox; the message is why."""
 
@@ -50,8 +54,8 @@ class Mailbox:
     """
 
     __slots__ = (
-        "_attempt", "_begun", "_chunks", "_head", "_limit_bytes", "_received_bytes", "_waiter",
-        "end", "head", "interrupt", "job", "shut_because", "submitted", "unsent_bytes",
+        "_attempt", "_begun", "_chunks", "_head", "_limit_bytes", "_received_bytes", "_sink",
+        "_waiter", "end", "head", "interrupt", "job", "shut_because", "submitted", "unsent_bytes",
         "unsent_since_s",
     )  # fmt: skip
 
@@ -71,6 +75,7 @@ class Mailbox:
         self._received_bytes = 0
         self._begun = False
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Sink | None = None
 
     def deliver(self, part: Part) -> None:
         if part.attempt < self._attempt or self.end or self.shut_because:
@@ -81,7 +86,8 @@ class Mailbox:
                 return
             self._start_over(part.attempt)
         if part.kind == "chunk":
-            self._add(part)
+            if self._add(part):
+                return
         elif part.kind == "head":
             self._head = part.content
             self.head = _head(part.content)
@@ -111,10 +117,14 @@ class Mailbox:
         self.unsent_since_s = math.inf
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def changed(self) -> None:
-        """Wait until something comes. Raises Shut."""
+    async def changed(self, sink: Sink | None = None) -> None:
+        """Wait until something comes that `sink` does not take. Raises Shut.
+
+        What it takes wakes nobody: of a streamed token this is nearly all that there is to do.
+        """
         if not self.shut_because:
             self._waiter = asyncio.get_running_loop().create_future()
+            self._sink = sink
             await self._waiter
         self.check()
 
@@ -128,18 +138,19 @@ class Mailbox:
         if self.shut_because:
             return
         self.shut_because = because
-        if self._waiter and not self._waiter.done():
-            self._waiter.set_result(None)
-        elif self.interrupt:
+        if not self._wake() and self.interrupt:
             self.interrupt()
 
-    def _add(self, part: Part) -> None:
+    def _add(self, part: Part) -> bool:
+        """Take a part; answers whether it is with the client already."""
         offset = self._received_bytes if part.offset is None else part.offset
         if self.head is None or offset > self._received_bytes:
             self.shut("lost")
-            return
+            return False
         content = part.content[self._received_bytes - offset :]
         self._received_bytes += len(content)
+        if self._sink and (not content or self._sink(content)):
+            return True
         if not self._chunks:
             self.unsent_since_s = time.monotonic()
         self._chunks.append(content)
@@ -147,6 +158,7 @@ class Mailbox:
         if self.unsent_bytes > self._limit_bytes:
             self._chunks.clear()
             self.shut("client too slow")
+        return False
 
     def _start_over(self, attempt: int) -> None:
         self._attempt = attempt
@@ -156,9 +168,13 @@ class Mailbox:
         self._chunks.clear()
         self.unsent_bytes = 0
 
-    def _wake(self) -> None:
-        if self._waiter and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _wake(self) -> bool:
+        """Wake who waits; what comes from now on waits for them. Answers whether anybody did."""
+        self._sink = None
+        if self._waiter is None or self._waiter.done():
+            return False
+        self._waiter.set_result(None)
+        return True
 
 
 class Mailboxes:

@@ -4,10 +4,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from gateway.errors import (
     ApiError,
@@ -16,6 +21,9 @@ from gateway.errors import (
     too_many_connections,
     too_slow,
 )
+
+CHUNKS = "adasplit.chunks"
+"""The scope's entry for what writes an answer's further chunks at once, without ASGI's messages."""
 
 _LINGER_S = 5.0
 """How long the rest of a body is read and thrown away after an answer that did not wait for it."""
@@ -141,6 +149,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._length_of_head() > self._bounds.max_head_bytes:
             self._give_up(head_too_large(self._bounds.max_head_bytes))
         super().on_headers_complete()
+        # What the types of a scope do not know.
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope[CHUNKS] = partial(_write_chunk, self.cycle)
         self._reading = _Reading.BODY
 
     def on_body(self, body: bytes) -> None:
@@ -224,6 +235,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._reading is _Reading.BODY:
             return bool(self.pipeline) or self.cycle.response_started
         return self._answering
+
+
+def _write_chunk(cycle: RequestResponseCycle, chunk: bytes) -> bool:
+    """Write a chunk of a streamed answer that has begun, unless the client has to be waited for."""
+    if cycle.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
+        return False
+    cycle.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+    return True
 
 
 def _parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:

@@ -45,14 +45,48 @@ async def test_a_relay_whose_reply_was_lost_counts_once(pool: Pool, gateway: Gat
 
 def _watch_relays(store: object) -> list[Relay]:
     sent: list[Relay] = []
-    turn = store.turn  # type: ignore[attr-defined]  # any store
+    turn, post = store.turn, store.post  # type: ignore[attr-defined]  # any store
 
     async def watched(*args: object, relays: list[Relay], **more: object) -> object:
         sent.extend(relays)
         return await turn(*args, relays=relays, **more)
 
-    store.turn = watched  # type: ignore[attr-defined]  # any store
+    def watched_post(unit: str, relays: list[Relay], done: object) -> object:
+        sent.extend(relays)
+        return post(unit, relays, done)
+
+    store.turn, store.post = watched, watched_post  # type: ignore[attr-defined]  # any store
     return sent
+
+
+async def test_chunks_arrive_once_when_redis_forgets_its_scripts_on_the_way(
+    pool: Pool, gateway: Gateway
+) -> None:
+    events = [event(f"{number}") for number in range(6)]
+
+    async def answer(call: Call) -> web.StreamResponse:
+        response = await call.stream(events[0])
+        await call.released()
+        for one in events[1:]:
+            await response.write(one)
+            # One after the other: each is to be sent on its own.
+            await asyncio.sleep(0.02)
+        await response.write(DONE)
+        return response
+
+    unit = await pool.unit(answer)
+    dispatcher = await pool.dispatcher(unit)
+    sent = _watch_relays(dispatcher.service._store)
+    job = await gateway.submit()
+    await gateway.begun(job)
+    await pool.connection.command("SCRIPT", "FLUSH")
+    unit.release(job)
+    got = await gateway.received(job)
+    assert got.body == b"".join(events) + DONE
+    assert got.end["outcome"] == "ok"
+    # The one that Redis did not know went again with a turn.
+    numbers = [relay.number for relay in sent]
+    assert len(numbers) > len(set(numbers))
 
 
 async def test_an_outcome_that_redis_did_not_hear_is_told_again(

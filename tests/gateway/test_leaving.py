@@ -92,6 +92,25 @@ async def test_a_client_that_does_not_read_loses_its_job_not_the_gateways_memory
         await bench.no_leaks()
 
 
+async def test_a_client_that_reads_late_gets_every_byte_in_its_place(bench: Any) -> None:
+    asked = bench.stream()
+    job = await bench.unit.claim()
+    await bench.unit.open_stream(job, b"begin ")
+    response = await asked
+    # More than sockets and buffers hold: some chunks go at once, others have to wait.
+    early = [b"%06d" % number * 4_000 for number in range(400)]
+    for at in range(0, len(early), 20):
+        await bench.unit.relay(job, chunk=b"".join(early[at : at + 20]))
+    await bench.seen(lambda: sum(box.unsent_bytes for box in bench.boxes) > 0)
+    reading = bench.background(response.aread())
+    late = [b"%06d" % number for number in range(400)]
+    for chunk in late:
+        await bench.unit.relay(job, chunk=chunk)
+    await bench.unit.finish(job)
+    assert await reading == b"begin " + b"".join([*early, *late])
+    await bench.no_leaks()
+
+
 async def test_a_gateway_that_stops_finishes_open_answers_first(bench: Any) -> None:
     asked = bench.stream()
     job = await bench.unit.claim()

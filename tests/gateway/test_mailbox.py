@@ -160,3 +160,75 @@ def test_parts_for_nobody_are_dropped() -> None:
     boxes.close(JOB.id)
     boxes.deliver(part("chunk", b"x"))
     assert (len(boxes), box.unsent_bytes, JOB.id in boxes) == (0, 0, False)
+
+
+class Client:
+    """Takes what is written, unless it is full."""
+
+    def __init__(self) -> None:
+        self.got = b""
+        self.full = False
+
+    def write(self, chunk: bytes) -> bool:
+        if not self.full:
+            self.got += chunk
+        return not self.full
+
+
+async def waiting(box: Mailbox, client: Client) -> "asyncio.Task[None]":
+    task = asyncio.create_task(box.changed(client.write))
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_chunks_go_to_a_sink_without_waking_who_waits() -> None:
+    box, client = box_of(), Client()
+    box.deliver(head())
+    task = await waiting(box, client)
+    for content in (b"one ", b"two ", b""):
+        box.deliver(part("chunk", content))
+    await asyncio.sleep(0)
+    assert (client.got, box.unsent_bytes, task.done()) == (b"one two ", 0, False)
+    box.deliver(end())
+    await task
+    assert box.end
+
+
+async def test_what_a_sink_does_not_take_waits_and_so_does_all_behind_it() -> None:
+    box, client = box_of(), Client()
+    box.deliver(head())
+    task = await waiting(box, client)
+    client.full = True
+    box.deliver(part("chunk", b"one "))
+    client.full = False
+    # Whoever waits has not run yet: what comes now may not overtake.
+    box.deliver(part("chunk", b"two"))
+    await task
+    assert (client.got, box.take()) == (b"", b"one two")
+    box.deliver(part("chunk", b"kept"))
+    assert (client.got, box.take()) == (b"", b"kept")
+
+
+async def test_a_sink_gets_only_what_follows_on_what_it_has() -> None:
+    box, client = box_of(), Client()
+    box.deliver(head())
+    task = await waiting(box, client)
+    box.deliver(part("chunk", b"abc", offset=0))
+    box.deliver(part("chunk", b"bcd", offset=1))
+    assert client.got == b"abcd"
+    box.deliver(part("chunk", b"x", offset=5))
+    with pytest.raises(Shut, match="lost"):
+        await task
+    assert client.got == b"abcd"
+
+
+async def test_a_shut_box_gives_a_sink_nothing_more() -> None:
+    box, client = box_of(), Client()
+    box.deliver(head())
+    box.begin()
+    task = await waiting(box, client)
+    box.deliver(head(2))
+    box.deliver(part("chunk", b"of another", 2))
+    with pytest.raises(Shut, match="superseded"):
+        await task
+    assert client.got == b""
