@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -73,6 +74,7 @@ def _only(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes:
     return given[0] if len(given) == 1 else b""
 
 
+@lru_cache(maxsize=256)
 def _is_near(host: bytes) -> bool:
     """Whether a Host header names this machine, or an address, or nothing: no other site's name."""
     name = host.decode("latin-1").strip().lower()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import (
@@ -29,6 +29,9 @@ _LINGER_S = 5.0
 """How long the rest of a body is read and thrown away after an answer that did not wait for it."""
 
 _FRAMING = (b"content-length", b"transfer-encoding")
+
+_LENGTH = b"\r\ncontent-length: "
+_NO_LENGTH = b"\r\ncontent-length: 0\r\n"
 
 _MOST_PIPELINED = 8
 """Requests that may wait behind the one that is being answered."""
@@ -151,7 +154,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # What the types of a scope do not know.
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope[CHUNKS] = partial(_write_chunk, self.cycle)
+        scope[CHUNKS] = partial(_write_chunk, self.cycle, self.transport)
+        if scope["method"] != "HEAD":
+            self.cycle.transport = cast("asyncio.Transport", _OneWrite(self.transport))
         self._reading = _Reading.BODY
 
     def on_body(self, body: bytes) -> None:
@@ -237,11 +242,40 @@ class BoundedProtocol(HttpToolsProtocol):
         return self._answering
 
 
-def _write_chunk(cycle: RequestResponseCycle, chunk: bytes) -> bool:
+class _OneWrite:
+    """Lets the head of an answer whose length is known wait for its body: both leave as one."""
+
+    __slots__ = ("_begun", "_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._begun = False
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif not self._begun:
+            self._begun = True
+            if _LENGTH in data and _NO_LENGTH not in data:
+                self._head = data
+                return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        if self._head:
+            self._transport.write(self._head)
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
+def _write_chunk(cycle: RequestResponseCycle, transport: asyncio.Transport, chunk: bytes) -> bool:
     """Write a chunk of a streamed answer that has begun, unless the client has to be waited for."""
     if cycle.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
         return False
-    cycle.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+    transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
     return True
 
 
