@@ -70,6 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._refusal: ApiError | None = None
+        self._answered: RequestResponseCycle | None = None
         self._resuming = False
         self._head_bytes = 0
         self._framing_bytes = 0
@@ -87,6 +88,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self.resume_writing()
         super().connection_lost(exc)
+        # uvicorn tells the newest request alone; others may wait behind the one that is answered.
+        if self._answered and not self._answered.response_complete:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -152,6 +157,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._length_of_head() > self._bounds.max_head_bytes:
             self._give_up(head_too_large(self._bounds.max_head_bytes))
         super().on_headers_complete()
+        if not self.pipeline:
+            self._answered = self.cycle
         # What the types of a scope do not know.
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope[CHUNKS] = partial(_write_chunk, self.cycle, self.transport)
@@ -169,6 +176,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        self._answered = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
         if self._reading is _Reading.BODY and not self._answering:
             self._stop_timer()
@@ -274,6 +282,8 @@ class _OneWrite:
 def _write_chunk(cycle: RequestResponseCycle, transport: asyncio.Transport, chunk: bytes) -> bool:
     """Write a chunk of a streamed answer that has begun, unless the client has to be waited for."""
     if cycle.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
+        return False
+    if transport.is_closing():
         return False
     transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
     return True

@@ -31,6 +31,32 @@ async def test_a_client_that_leaves_while_its_job_runs_has_it_aborted(bench: Any
     await bench.no_leaks()
 
 
+async def test_a_client_that_leaves_with_a_request_behind_its_stream_ends_that_stream_alone(
+    bench: Any,
+) -> None:
+    writer = await bench.cut_off()
+    job = await bench.unit.claim()
+    await bench.unit.open_stream(job, b"data: 1\n\n")
+    await bench.seen(lambda: not bench.unopened)
+    # Complete, and not begun: nobody but the connection knows of it.
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    other = bench.stream()
+    of_other = await bench.unit.claim()
+    await bench.unit.open_stream(of_other, b"data: 2\n\n")
+    response = await other
+    writer.transport.abort()
+
+    async def cancelled() -> Any:
+        await bench.unit.relay(job, chunk=b"data: 1\n\n")
+        return (await bench.views.job(job.id)).get("cancel")
+
+    assert await bench.until(cancelled) == "client left"
+    await bench.unit.finish(job, "cancelled")
+    await bench.unit.finish(of_other, chunk=b"data: [DONE]\n\n")
+    assert await response.aread() == b"data: 2\n\ndata: [DONE]\n\n"
+    await bench.no_leaks()
+
+
 async def test_a_client_that_leaves_between_claim_and_first_byte_has_its_job_aborted(
     bench: Any,
 ) -> None:
@@ -225,3 +251,15 @@ def test_a_box_counts_from_the_first_byte_that_waits() -> None:
     box.deliver(Part("job-1", 1, "chunk", b"y", 1))
     boxes.shut_stalled(0.0)
     assert box.shut_because == "client too slow"
+
+
+def test_what_is_told_again_waits_for_no_client() -> None:
+    boxes = Mailboxes(100)
+    box = boxes.open(NewJob("job-1", "short", 1, "gw", "/v1/completions", stream=True, body=b""))
+    box.deliver(Part("job-1", 1, "head", b'{"status": 200}'))
+    box.begin()
+    box.deliver(Part("job-1", 1, "chunk", b"x", 0))
+    box.take()
+    box.deliver(Part("job-1", 1, "chunk", b"x", 0))
+    boxes.shut_stalled(0.0)
+    assert box.shut_because == ""

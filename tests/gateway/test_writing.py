@@ -108,6 +108,18 @@ async def test_a_chunk_is_refused_while_the_client_does_not_read() -> None:
     assert writes[1:] == [b"0\r\n\r\n"]
 
 
+async def test_a_chunk_is_refused_once_the_connection_closes() -> None:
+    refused: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await begin(send)
+        cast("Any", send).__self__.transport.close()
+        refused.append(not scope[CHUNKS](b"two"))
+
+    writes, _ = await answered(app)
+    assert (refused, len(writes)) == ([True], 1)
+
+
 async def test_an_answer_that_breaks_off_behind_its_head_shows_the_head(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
