@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.types import Receive, Send
 
@@ -100,8 +101,7 @@ class Answer:
             async with asyncio.timeout(self._job.timeout_s) as limit:
                 # A submit is not interrupted: a cancel could then reach Redis before it.
                 await self._submit()
-                now_s = asyncio.get_running_loop().time
-                self._box.interrupt = lambda: limit.reschedule(now_s())
+                self._box.interrupt = partial(end_now, limit)
                 try:
                     await self._relay()
                 finally:
@@ -245,6 +245,12 @@ _SHUT = {
     "forgotten": redis_unavailable("The queue forgot the request."),
     "lost": redis_unavailable("The queue lost a part of the answer."),
 }
+
+
+def end_now(limit: asyncio.Timeout) -> None:
+    """Let a time limit run out now; one that is doing so may not be moved any more."""
+    if not limit.expired():
+        limit.reschedule(asyncio.get_running_loop().time())
 
 
 def _failure(end: End) -> ApiError | None:

@@ -1,12 +1,15 @@
 """What becomes of a job when its client leaves, its time is up or the gateway stops."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import httpx
+import pytest
 
 from common.models import NewJob, Part
 from common.server import Server, admin_app, listen
+from gateway.answers import end_now
 from gateway.leaving import Leaving
 from gateway.mailbox import Mailboxes
 
@@ -70,6 +73,26 @@ async def test_a_client_that_leaves_between_claim_and_first_byte_has_its_job_abo
     assert await bench.until(cancelled) == "client left"
     await bench.unit.finish(job, "cancelled")
     await bench.no_leaks()
+
+
+async def test_a_box_may_be_shut_in_the_moment_in_which_its_time_is_up() -> None:
+    job = NewJob("job-1", "short", 1, "gw", "/v1/completions", stream=True, body=b"")
+    box = Mailboxes(100).open(job)
+    shut: list[str] = []
+
+    def shut_it() -> None:
+        box.shut("client too slow")
+        shut.append(box.shut_because)
+
+    loop = asyncio.get_running_loop()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(None) as limit:
+            box.interrupt = partial(end_now, limit)
+            # The first lets it run out in the next turn of the loop, the second comes behind that.
+            loop.call_soon(box.interrupt)
+            loop.call_soon(loop.call_soon, shut_it)
+            await asyncio.Event().wait()
+    assert shut == ["client too slow"]
 
 
 async def test_a_queued_job_past_its_deadline_is_a_504_and_gone(bench: Any) -> None:
