@@ -24,26 +24,24 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local seen = redis.call('HMGET', job, 'state', 'attempt', 'entry', 'first_byte_ms', 'unit', 'cancel', 'cancel_as',
-  'open')
-if seen[1] ~= 'running' or seen[2] ~= attempt or seen[5] ~= unit_name then
+local seen = redis.call('HMGET', job, 'state', 'attempt', 'entry', 'unit', 'cancel', 'cancel_as', 'open')
+if seen[1] ~= 'running' or seen[2] ~= attempt or seen[4] ~= unit_name then
   return { 'SUPERSEDED', 'CLAIM' }
 end
-if outcome == 'cancelled' and seen[6] then
-  outcome, reason = seen[7], seen[6]
+if outcome == 'cancelled' and seen[5] then
+  outcome, reason = seen[6], seen[5]
 end
 
 redis.call('HSET', job, 'state', 'finished', 'outcome', outcome, 'status', status, 'reason', reason,
-  'prompt_tokens', prompt_tokens, 'completion_tokens', completion_tokens, 'finished_ms', now,
-  'first_byte_ms', seen[4] or now)
+  'prompt_tokens', prompt_tokens, 'completion_tokens', completion_tokens, 'finished_ms', now)
 -- The count of bytes changes only together with the body that it counts.
 redis.call('DECRBY', bytes, redis.call('HSTRLEN', job, 'body'))
 redis.call('HDEL', job, 'body')
 redis.call('PEXPIRE', job, ttl_ms)
 redis.call('XACK', queue, 'units', seen[3])
 redis.call('XDEL', queue, seen[3])
-if seen[8] then
-  redis.call('ZREM', open_prefix .. seen[8], job_id)
+if seen[7] then
+  redis.call('ZREM', open_prefix .. seen[7], job_id)
 end
 if redis.call('ZREM', leases, job_id) == 1 then
   redis.call('HINCRBY', active, class, -1)
@@ -57,6 +55,9 @@ redis.call('XADD', events, 'MAXLEN', '~', events_kept, '*', 'event',
 
 local batch = { reply, 'NOMKSTREAM', '*' }
 for i = 19, #ARGV, 2 do
+  if ARGV[i] == 'head' then
+    redis.call('HSET', job, 'first_byte_ms', now)
+  end
   batch[#batch + 1] = job_id .. ':' .. attempt .. ':' .. ARGV[i]
   batch[#batch + 1] = ARGV[i + 1]
 end

@@ -84,14 +84,17 @@ async def test_a_box_may_be_shut_in_the_moment_in_which_its_time_is_up() -> None
         box.shut("client too slow")
         shut.append(box.shut_because)
 
-    loop = asyncio.get_running_loop()
-    with pytest.raises(TimeoutError):
+    async def run_out() -> None:
         async with asyncio.timeout(None) as limit:
             box.interrupt = partial(end_now, limit)
+            loop = asyncio.get_running_loop()
             # The first lets it run out in the next turn of the loop, the second comes behind that.
             loop.call_soon(box.interrupt)
             loop.call_soon(loop.call_soon, shut_it)
             await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await run_out()
     assert shut == ["client too slow"]
 
 

@@ -23,7 +23,7 @@ class Mutant:
 MUTANTS = {
     "finish without a fence": Mutant(
         "finish",
-        "if seen[1] ~= 'running' or seen[2] ~= attempt or seen[5] ~= unit_name then",
+        "if seen[1] ~= 'running' or seen[2] ~= attempt or seen[4] ~= unit_name then",
         "if seen[1] ~= 'running' then",
         "test_answers",
     ),

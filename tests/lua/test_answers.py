@@ -71,6 +71,22 @@ async def test_the_head_sets_the_time_of_the_first_byte(pool: Pool, clock: Clock
     assert int((await pool.job(job.id))["first_byte_ms"]) == clock() - 1000
 
 
+async def test_a_whole_answer_has_its_first_byte_with_its_end(pool: Pool, clock: Clock) -> None:
+    await pool.unit("a")
+    job = await pool.one("a")
+    clock.advance(1)
+    parts = (part(job, "head"), part(job), part(job, "end"))
+    await pool.store.turn("a", finishes=[replace(pool.finished(job), parts=parts)])
+    assert int((await pool.job(job.id))["first_byte_ms"]) == clock()
+
+
+async def test_a_job_that_ends_without_an_answer_has_no_first_byte(pool: Pool) -> None:
+    await pool.unit("a")
+    job = await pool.one("a")
+    await pool.finish("a", job, outcome="expired")
+    assert "first_byte_ms" not in await pool.job(job.id)
+
+
 async def test_a_superseded_attempt_writes_nothing_and_is_named(pool: Pool) -> None:
     first, _ = await second_attempt(pool)
     assert await relay(pool, part(first), part(first, "end")) == Relayed(
