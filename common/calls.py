@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from common.calling import ms
+from common.calling import bounded, ms, or_none
 from common.keys import CLASSES, JobClass, other_class
 from common.models import (
     UNBOUNDED,
@@ -21,20 +21,6 @@ from common.steering import SteeringCalls
 
 _GATEWAYS_KNOWN = 256
 """Calls that are kept for gateways; these come and go."""
-
-
-def _or_none(number: int | None) -> Arg:
-    return "" if number is None else number
-
-
-def _limits(policy: Policy, bounds: Bounds) -> dict[str, Arg]:
-    return {
-        "limit": policy.worker_concurrency_limit,
-        "limit_short": policy.worker_concurrency_limit_short or "",
-        "limit_long": policy.worker_concurrency_limit_long or "",
-        "online_short": _or_none(bounds.limit_short),
-        "online_long": _or_none(bounds.limit_long),
-    }
 
 
 def _placed(part: Part) -> str:
@@ -111,9 +97,9 @@ class Calls(SteeringCalls):
             "weight": job.weight,
             "priority": job.priority,
             "priority_step_ms": ms(self._settings.priority_step_s),
-            "max_jobs": _or_none(job.limits.jobs),
-            "max_requests": _or_none(job.limits.requests),
-            "max_tokens": _or_none(job.limits.tokens),
+            "max_jobs": or_none(job.limits.jobs),
+            "max_requests": or_none(job.limits.requests),
+            "max_tokens": or_none(job.limits.tokens),
             "again": int(again),
             "later_ms": ms(policy.later_s(job.job_class, job.tokens)),
             "body": job.body,
@@ -244,6 +230,7 @@ class Calls(SteeringCalls):
             for kind in ("waiting", "requeued")
         }
         keys |= {
+            "units": self.keys.units,
             "policy": self.keys.policy,
             "queue": self.keys.queue(finish.job_class),
             "job": self.keys.job(finish.job),
@@ -264,7 +251,7 @@ class Calls(SteeringCalls):
             "prompt_tokens": finish.prompt_tokens,
             "completion_tokens": finish.completion_tokens,
             "rest": int(rest),
-            **_limits(policy, bounds),
+            **bounded(policy, bounds),
         }
         parts: list[Arg] = []
         for part in finish.parts:
@@ -309,18 +296,12 @@ class Calls(SteeringCalls):
             "unit_name": unit,
             "lease_ms": ms(self._settings.lease_s),
             "ttl_ms": ms(self._settings.job_ttl_s),
-            "most": _or_none(most),
-            "short_tokens": _or_none(bounds.short_tokens),
-            "long_jobs": _or_none(bounds.long_jobs),
-            "steal_tokens": _or_none(bounds.steal_tokens),
-            "oldest_every": _or_none(bounds.oldest_every),
-            **_limits(policy, bounds),
+            "most": or_none(most),
+            "steal_tokens": or_none(bounds.steal_tokens),
+            "oldest_every": or_none(bounds.oldest_every),
+            **bounded(policy, bounds),
             "rasp_steal": int(policy.rasp_steal),
-            "rasp_steal_cooldown_s": (
-                policy.rasp_steal_cooldown_s if bounds.steal_idle_s is None else bounds.steal_idle_s
-            ),
             "rasp_long_takes_short": int(policy.rasp_long_takes_short),
-            "starvation_bound_s": policy.starvation_bound_s,
         }
         return self._call("claim", keys, args)
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from common.calling import Calling, ms
+from common.calling import Calling, bounded, ms
 from common.keys import CLASSES, JobClass
+from common.models import UNBOUNDED, Bounds
+from common.policy import Policy
 from common.scripts import Arg, Call
 
 
@@ -35,16 +37,26 @@ class Looks(Calling):
         args: dict[str, Arg] = {"forget_ms": ms(forget_s), "lookers": lookers, "drawn": drawn}
         return self._call("overdue", keys, args)
 
-    def look(self, unit: str, late_s: float, job_class: JobClass | None) -> Call:
+    def look(
+        self,
+        unit: str,
+        late_s: float,
+        job_class: JobClass | None,
+        policy: Policy,
+        bounds: Bounds = UNBOUNDED,
+    ) -> Call:
         keys = {
             f"{kind}_{name}": getattr(self.keys, kind)(name)
             for name in CLASSES
             for kind in ("waiting", "requeued", "hungry")
         }
+        keys |= self._unit_keys(unit, "role", "active", "unit")
+        keys |= {"units": self.keys.units, "policy": self.keys.policy}
         args: dict[str, Arg] = {
             "unit_name": unit,
             "late_ms": ms(late_s),
             "class": job_class or "",
+            **bounded(policy, bounds),
         }
         return self._call("look", keys, args)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from common.keys import JobClass
+from common.keys import CLASSES, JobClass
 from common.steals import Stealing
 
 Outcome = Literal["ok", "failed", "cancelled", "expired", "dead"]
@@ -126,10 +126,19 @@ class Bounds:
     steal_tokens: int | None = None
     steal_idle_s: float | None = None
 
+    def takes(self, job_class: JobClass) -> bool:
+        """Whether a claim may bring any job of a class."""
+        bound = self.short_tokens if job_class == "short" else self.long_jobs
+        return bound is None or bound > 0
+
+    def opens(self, before: "Bounds") -> bool:
+        """Whether a class is taken that was not before."""
+        return any(self.takes(name) and not before.takes(name) for name in CLASSES)
+
     @property
-    def by_prefill(self) -> bool:
-        """Whether a unit with free slots may leave what waits."""
-        return self.short_tokens is not None or self.long_jobs is not None
+    def takes_any(self) -> bool:
+        """Whether a claim may bring anything at all."""
+        return any(map(self.takes, CLASSES))
 
 
 UNBOUNDED = Bounds()
@@ -319,18 +328,6 @@ class Prefilling:
     job: str
     attempt: int
     revoked: int = 0
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What units prefill now; `short_tokens` are the prompt of a usual short job in flight.
-
-    `next_long_tokens` are the prompt of the long job that is claimed next; 0 when none waits.
-    """
-
-    next_long_tokens: int
-    short_tokens: int
-    prefilling: tuple[Prefilling, ...]
 
 
 @dataclass(frozen=True)

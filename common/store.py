@@ -173,9 +173,8 @@ class Store:
         """Relay, then finish, then claim: all that a dispatcher has to say, in one round trip.
 
         `most` bounds what the claim takes, and `bounds` what of each class; None is as many as fit.
-        The limits of `bounds` count for a finish as well.
         `rest`, without a claim: the last finish lets the unit be woken, or says that something
-        waits.
+        waits that a claim with these bounds might take.
         """
         policy = policy or self._settings
         calls = [self._calls.relay(unit, relay) for relay in relays]
@@ -241,13 +240,19 @@ class Store:
         return _text((await self._connection.run(call))[0])
 
     async def may_claim(
-        self, unit: str, job_class: JobClass | None = None, late_s: float = LATE_S
+        self,
+        unit: str,
+        job_class: JobClass | None = None,
+        late_s: float = LATE_S,
+        bounds: Bounds = UNBOUNDED,
+        policy: Policy | None = None,
     ) -> bool:
         """Whether a claim may be of use: a job waits, or a wake-up would not reach the unit.
 
-        Jobs count that have waited for more than `late_s`; `job_class`: and are of this class.
+        Jobs count that have waited for more than `late_s`, and that a claim with these bounds might
+        take; `job_class`: and are of this class.
         """
-        call = self._looks.look(unit, late_s, job_class)
+        call = self._looks.look(unit, late_s, job_class, policy or self._settings, bounds)
         return bool((await self._connection.run(call))[0] == b"CLAIM")
 
     async def read_wakes(self, unit: str, wait_s: float) -> list[Wake]:

@@ -9,9 +9,10 @@ from typing import Any, cast
 from common.connection import Connection
 from common.keys import CLASSES, JobClass, Keys
 from common.looks import Looks
-from common.models import Lease, PoolView, Prefilling, QueueView, Survey, UnitView
+from common.models import Lease, PoolView, Prefilling, QueueView, UnitView
 from common.settings import Settings
 from common.steals import Stealing
+from common.survey import Survey
 from common.tallies import Overdue, Tally
 
 _KNOWN_UNIT_FIELDS = {

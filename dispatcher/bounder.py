@@ -31,6 +31,7 @@ class Bounder:
         self._pace = Pace()
         self._role: JobClass = "short"
         self._role_since_s = float("-inf")
+        self._listed = UNBOUNDED
 
     @property
     def policy(self) -> Policy:
@@ -47,8 +48,23 @@ class Bounder:
         return bounds(self._state(), self._policy, self._stealing)
 
     def claimed(self, claim: Claim) -> None:
+        """A claim came back, and what it brought runs."""
         if claim.role != self._role and not claim.draining:
             self._role, self._role_since_s = claim.role, time.monotonic()
+        # Of a full unit the next finish says what it takes.
+        self._listed = UNBOUNDED if claim.full else self.bounds()
+
+    def rested(self, bounds: Bounds) -> None:
+        """A finish without a claim told Redis these bounds."""
+        self._listed = bounds
+
+    @property
+    def opened(self) -> bool:
+        """Whether the unit takes a class now that it did not when Redis heard its bounds last.
+
+        Nobody would wake it for a job of that class, and one may wait.
+        """
+        return self.bounds().opens(self._listed)
 
     def first_byte(self, running: RunningJob) -> None:
         job = running.job
@@ -67,14 +83,15 @@ class Bounder:
 
     def _state(self) -> UnitState:
         unsent: dict[JobClass, list[Prefill]] = {"short": [], "long": []}
-        for running in self._running.all():
+        held = [running for running in self._running.all() if not running.ended]
+        for running in held:
             if not running.sent:
                 prefill = Prefill(running.job.tokens, running.age_s, running.job.stream)
                 unsent[running.job.job_class].append(prefill)
         return UnitState(
             short=tuple(unsent["short"]),
             long=tuple(unsent["long"]),
-            short_held=self._running.count("short"),
+            short_held=sum(running.job.job_class == "short" for running in held),
             role=self._role,
             role_age_s=time.monotonic() - self._role_since_s,
             pace=self._pace.value,

@@ -46,6 +46,7 @@ class Claimer:
         self._metrics = metrics
         self._may_claim = may_claim
         self._poll_s = poll_s
+        self.takes_any: Callable[[], bool] = lambda: True
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         self._draining = False
@@ -104,14 +105,17 @@ class Claimer:
         """As the last claim said, unless by now nothing waits."""
         # The timer is set again here as well: a claim that is not asked for answers nothing.
         self._in(self._poll_s, self._look)
-        self._caller.spawn(self._look_first(None, 0.0))
+        # What opens its bounds says so, time as well.
+        if self.takes_any():
+            self._caller.spawn(self._look_first(None, 0.0))
 
     def _look(self) -> None:
         self._in(self._poll_s, self._look)
         self._looks += 1
         # What the other class has is its own units', mostly: they alone look for it each time.
         job_class = self._role if self._looks % _OTHERS_LOOKS else None
-        self._caller.spawn(self._look_first(job_class, LATE_S))
+        if self.takes_any():
+            self._caller.spawn(self._look_first(job_class, LATE_S))
 
     async def _look_first(self, job_class: JobClass | None, late_s: float) -> None:
         try:

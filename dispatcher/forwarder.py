@@ -87,6 +87,7 @@ class Forwarder:
         self.sent_all.set()
         self.claimed: Callable[[Claim], None] = lambda _: None
         self.bounds: Callable[[], Bounds] = lambda: UNBOUNDED
+        self.rested: Callable[[Bounds], None] = lambda _: None
         self.recover: Callable[[], Awaitable[None]] | None = None
 
     def put(self, job: ClaimedJob, kind: PartKind, content: bytes, offset: int = 0) -> None:
@@ -193,9 +194,9 @@ class Forwarder:
             self._timer = None
         relays, finishes = [*self._unsettled, *self._take_relays()], self._take_finishes()
         self._unsettled = []
-        # A unit on trial, or one with bounds, may not take what a submit would wake it for.
-        bounded = most is not None or self.bounds().by_prefill
-        wanted = self._claim_wanted or (bool(finishes) and (self._backlog or bounded))
+        # A unit on trial may not take what a submit would wake it for.
+        usual = (self._backlog and self.bounds().takes_any) or most is not None
+        wanted = self._claim_wanted or (bool(finishes) and usual)
         claim = wanted and most != 0
         self._claim_wanted = False
         if relays or finishes or claim:
@@ -219,13 +220,14 @@ class Forwarder:
             try:
                 if backoff.tried and self.recover:
                     await self.recover()
-                return await self._store.turn(
+                bounds = self.bounds()
+                turn = await self._store.turn(
                     self._unit,
                     relays=relays,
                     finishes=finishes,
                     claim=claim,
                     most=most,
-                    bounds=self.bounds(),
+                    bounds=bounds,
                     rest=not claim and most is None,
                 )
             except RedisUnavailable as outage:
@@ -233,6 +235,10 @@ class Forwarder:
                 REDIS_OUTAGES.labels("forwarder").inc()
                 log.warning("redis away duty=forwarder wait_s=%.2f error=%s", wait_s, outage)
                 await asyncio.sleep(wait_s)
+            else:
+                if finishes and not claim:
+                    self.rested(bounds)
+                return turn
 
     def _take_relays(self) -> list[Relay]:
         parts, self._parts = self._parts, {}

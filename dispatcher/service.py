@@ -4,7 +4,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -12,6 +11,7 @@ from starlette.applications import Starlette
 
 from common.connection import Connection, RedisUnavailable
 from common.duty import run_duty, run_once
+from common.keys import JobClass
 from common.lag import LagMeter
 from common.models import Bounds, Claim
 from common.server import Server, admin_app
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REOPEN_EVERY_S = 0.5
 _RECLAIM_EVERY_S = 1.0
 _LAST_WORDS_S = 5.0
 
@@ -81,7 +82,7 @@ class Service:
             self._caller,
             self._health,
             self._metrics,
-            partial(self._store.may_claim, unit),
+            self._may_claim,
             settings.claim_poll_s,
         )
         views = Views(connection, settings)
@@ -104,8 +105,9 @@ class Service:
         )
         self._listener = Listener(self._store, unit, self._claimer, self._running)
         self._renewer = Renewer(self._store, views, unit, self._running)
-        self._forwarder.claimed = self._claimed
+        self._forwarder.claimed, self._forwarder.rested = self._claimed, self._bounder.rested
         self._forwarder.bounds = self._bounds
+        self._claimer.takes_any = lambda: self._bounds().takes_any
         self._caller.first_byte = self._first_byte
         self._caller.answered = self._limiter.answered
         self._limiter.raised = self._claimer.wake
@@ -153,6 +155,7 @@ class Service:
             ("follow the policy", self._bounder.step, self._settings.heartbeat_s),
             ("follow the engine", self._limiter.step, self._settings.slots_interval_s),
             ("reclaim", self._reclaimer.step, _RECLAIM_EVERY_S),
+            ("reopen", self._reopen, REOPEN_EVERY_S),
         ]
 
     def _admin_app(self) -> Starlette:
@@ -166,8 +169,8 @@ class Service:
         await self._reclaimer.take_stock("claim reply lost", spared=True)
 
     def _claimed(self, claim: Claim) -> None:
-        self._bounder.claimed(claim)
         self._claimer.claimed(claim)
+        self._bounder.claimed(claim)
         self._limiter.claimed()
         for steal in self._weigher.stolen(claim):
             self._caller.spawn(self._weigher.follow(steal))
@@ -175,13 +178,24 @@ class Service:
     def _bounds(self) -> Bounds:
         return self._limiter.within(self._bounder.bounds())
 
+    async def _may_claim(self, job_class: JobClass | None, late_s: float) -> bool:
+        unit, bounds = self._settings.unit, self._bounds()
+        return await self._store.may_claim(unit, job_class, late_s, bounds)
+
     def _first_byte(self, running: RunningJob) -> None:
         self._bounder.first_byte(running)
         self._limiter.first_byte(running)
         self._weigher.first_byte(running)
-        if self._bounder.bounds().by_prefill:
-            # A prefill is over: what waited for that may now be taken, and nobody else says so.
+        self._claim_if_opened()
+
+    def _claim_if_opened(self) -> None:
+        if self._bounder.opened:
+            # What the bounds kept out may wait, and nobody else says so.
             self._claimer.wake()
+
+    async def _reopen(self) -> None:
+        """Time alone may open the bounds: a prefill is nearly over, or not what holds others up."""
+        self._claim_if_opened()
 
     def _health_changed(self) -> None:
         up = self._health.up

@@ -77,6 +77,8 @@ class AdaSplit:
         await self._store.lead(_SCALER, _FOR_EVER_S)
         for dispatcher in self._dispatchers.values():
             await dispatcher.claim()
+            if self._settings.adaptive:
+                await dispatcher.reopen()
             if self._settings.slots == "online":
                 await dispatcher.look()
         self._agenda.after(0.0, self._decide)

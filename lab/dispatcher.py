@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from common.keys import CLASSES, JobClass
-from common.models import Claim, ClaimedJob, Finish, Lease, Outcome, Part, Relay
+from common.models import UNBOUNDED, Bounds, Claim, ClaimedJob, Finish, Lease, Outcome, Part, Relay
 from common.policy import Policy
 from common.prefill import Prefill
 from common.steals import Stealing, Weighed
 from common.store import Store
 from dispatcher.bounds import UnitState, bounds
 from dispatcher.online import Look, OnlineLimits, Stream
+from dispatcher.service import REOPEN_EVERY_S
 from dispatcher.weigher import EVERY_S
 from lab.agenda import Agenda, Appointment
 from lab.asking import Asking
@@ -54,7 +55,14 @@ class VirtualDispatcher:
         self._held: dict[str, tuple[Asking, float]] = {}
         self._online = OnlineLimits(policy)
         self._stolen: dict[str, Appointment] = {}
+        self._listed = UNBOUNDED
         self.stealing = Stealing()
+
+    async def reopen(self) -> None:
+        """As its service: now and then time alone opens the bounds."""
+        if self._bounds().opens(self._listed):
+            await self.claim()
+        self._agenda.after(REOPEN_EVERY_S, self.reopen)
 
     async def claim(self) -> None:
         """As the claimer: take what there is, and ask again when the claim says so."""
@@ -86,19 +94,26 @@ class VirtualDispatcher:
         self, heads: Sequence[Part] = (), finishes: Sequence[Finish] = (), *, claim: bool
     ) -> None:
         relays = [Relay(GATEWAY, tuple(heads))] if heads else []
+        told = self._bounds()
         turn = await self._store.turn(
             self.name,
             relays=relays,
             finishes=finishes,
             claim=claim,
-            bounds=self._online.within(
-                bounds(self._state(), self._policy, self.stealing), self._policy
-            ),
+            bounds=self._online.within(told, self._policy),
+            rest=not claim,
             policy=self._policy,
         )
         if turn.claim:
             self._claimed(turn.claim)
             await self._woke()
+        elif finishes:
+            self._listed = told
+        if turn.waiting:
+            await self._turn(claim=True)
+
+    def _bounds(self) -> Bounds:
+        return bounds(self._state(), self._policy, self.stealing)
 
     def _state(self) -> UnitState:
         now_s = self._agenda.now_s
@@ -147,6 +162,7 @@ class VirtualDispatcher:
         self._online.claimed(self._count(asking for asking, _ in self._held.values()), self._policy)
         if self._timer:
             self._timer.cancel()
+        self._listed = UNBOUNDED if claim.full else self._bounds()
         wait_s = self._poll_s if claim.wait_s is None else min(self._poll_s, claim.wait_s)
         self._timer = self._agenda.after(wait_s, self.claim)
 
@@ -196,8 +212,7 @@ class VirtualDispatcher:
                 del self._held[asking.job]
                 finishes.append(_finish(asking))
         if heads or finishes:
-            claim = bool(finishes) or self._policy.adaptive
-            await self._turn(heads, finishes, claim=claim)
+            await self._turn(heads, finishes, claim=self._bounds().opens(self._listed))
 
 
 def _finish(asking: Asking, outcome: Outcome = "ok") -> Finish:

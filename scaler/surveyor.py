@@ -1,8 +1,9 @@
 """Sees all that the adaptive decision needs."""
 
-from common.models import PoolView, Survey
+from common.models import PoolView
 from common.policy import Policy
 from common.prefill import Prefill, brought_s, left_s
+from common.survey import Survey
 from common.views import Views
 from scaler.adaptive import Snapshot, UnitWork
 from scaler.demand import DemandMeter

@@ -146,9 +146,9 @@ local jobs, large = {}, false
 local more = { short = tonumber(short_tokens) or math.huge, long = tonumber(long_jobs) or math.huge }
 -- By their ceilings, not by what each found, units are kept level: no unit is to get all that there is.
 local function load() return held.short / limits.short + held.long / limits.long end
+local function left(class) return slots[class] * (1 - held.short / slots.short - held.long / slots.long) + 1e-6 end
 local function room(class)
-  local left = slots[class] * (1 - held.short / slots.short - held.long / slots.long)
-  local free = more[class] > 0 and math.max(0, math.floor(left + 1e-6)) or 0 -- a hair for the rounding of shares
+  local free = more[class] > 0 and math.max(0, math.floor(left(class))) or 0 -- a hair for the rounding of shares
   return most == '' and free or math.min(free, most - #jobs)
 end
 
@@ -363,7 +363,7 @@ local own_before = depth[role]
 if own_before > 0 then
   local wanted = math.min(room(role), own_before)
   local taken = take(role, share(role, wanted), 'own')
-  if depth[role] > 0 and (taken < wanted or more[role] <= 0) then
+  if depth[role] > 0 and (taken < wanted or more[role] <= 0 and left(role) >= 1) then
     wait(taken < wanted and 200 or 500)
   elseif taken == 0 and depth[role] <= 0 then
     -- All were entries that nobody waits for any more: ask again, for what the other queue holds.
@@ -389,7 +389,7 @@ if room(role) > 0 then
     score = score + HOLDS_LONG
   end
   redis.call('ZADD', hungry[role], string.format('%.17g', score), unit_name)
-elseif wait_ms < 0 and short_tokens .. long_jobs == '' then
+elseif wait_ms < 0 and (left(role) < 1 or more[role] > 0) then
   wait_ms = -2
 end
 wait_ms = large and room(role) > 0 and depth.short + depth.long > 0 and 0 or wait_ms

@@ -85,3 +85,43 @@ async def test_claims_are_bounded_by_what_steals_may_be() -> None:
     views.limits = Stealing(idle_s=4.0, tokens=20_000)
     await found.step()
     assert (found.bounds().steal_idle_s, found.bounds().steal_tokens) == (4.0, 20_000)
+
+
+async def test_only_a_class_that_is_taken_again_asks_for_a_claim() -> None:
+    running = RunningJobs()
+    found = bounder(Policy(policy="adaptive"), running, Overrides())
+    job = running.add(long_job(20_000))
+    found.claimed(Claim(role="long"))
+    assert not found.opened
+    job.sent = True
+    assert found.opened
+    # A finish has told Redis so: it wakes the unit for what comes.
+    found.rested(found.bounds())
+    assert not found.opened
+
+
+async def test_a_full_unit_waits_for_the_end_of_a_job_and_not_for_its_first_byte() -> None:
+    running = RunningJobs()
+    found = bounder(Policy(policy="adaptive"), running, Overrides())
+    job = running.add(long_job(20_000))
+    found.claimed(Claim(role="long", full=True))
+    job.sent = True
+    assert not found.opened
+
+
+async def test_a_job_that_has_ended_bounds_nothing_more() -> None:
+    running = RunningJobs()
+    found = bounder(Policy(policy="adaptive"), running, Overrides())
+    job = running.add(long_job(20_000))
+    found.claimed(Claim(role="long"))
+    # Redis has not heard of it yet: it does together with these bounds.
+    job.ended = True
+    assert found.bounds().long_jobs == 1
+    assert (found.bounds().short_tokens or 0) > 0
+
+
+async def test_without_bounds_nothing_opens() -> None:
+    running = RunningJobs()
+    found = bounder(Policy(), running, Overrides())
+    found.claimed(Claim(role="long"))
+    assert not found.opened

@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import pytest
+
 from tests.dispatcher.conftest import Gateway, Pool, until
 from tests.dispatcher.scripted import when_released
 
@@ -65,11 +67,19 @@ async def test_short_and_long_jobs_share_the_slots_by_weight(pool: Pool, gateway
         await gateway.received(job)
 
 
-async def test_a_job_costs_one_claim_while_none_waits(pool: Pool, gateway: Gateway) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("policy", ["published", "adaptive"])
+async def test_a_job_costs_one_claim_while_none_waits(
+    pool: Pool,
+    gateway: Gateway,
+    policy: str,
+    stream: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
     unit = await pool.unit()
-    dispatcher = await pool.dispatcher(unit, worker_concurrency_limit=1, claim_poll_s=0.05)
+    changes = {"policy": policy, "worker_concurrency_limit": 1, "claim_poll_s": 0.05}
+    dispatcher = await pool.dispatcher(unit, **changes)
     for _ in range(20):
-        (job,) = await gateway.submit_many(1, stream=False)
+        (job,) = await gateway.submit_many(1, stream=stream)
         assert (await gateway.received(job)).end["outcome"] == "ok"
         await until(partial(pool.is_hungry, "a"))
     claims = sum(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from common.keys import CLASSES, GROUP, Keys, place_of
+from common.keys import CLASSES, GROUP, JobClass, Keys, place_of
 from tests.lua.conftest import PERMANENT
 from tests.lua.model import Model
 from tests.lua.model_order import Order
@@ -63,10 +63,10 @@ class Reader:
         }
         return {name: dict(words(pairs)) for name, pairs in found.items()}
 
-    def woken(self) -> set[str]:
-        """The units that were woken and have not claimed since."""
+    def woken(self) -> dict[JobClass, set[str]]:
+        """The units of each role that were woken and have not claimed since."""
         names = [self._client.zrange(self._keys.woken(name), 0, -1) for name in CLASSES]
-        return {name for each in words(names) for name in each}
+        return dict(zip(CLASSES, map(set, words(names)), strict=True))
 
     def wakes(self, units: Iterable[str]) -> int:
         """How many wake-ups to claim all these units have not looked at."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.keys import CLASSES, JobClass
+from common.keys import CLASSES, JobClass, other_class
 from tests.lua.model_claim import Given, check_claim
 from tests.lua.model_state import ALIVE_MS, LEASE_MS, MAX_ATTEMPTS, Gateway, Job, Unit
 from tests.lua.model_steals import Attempt, Reply, Steals
@@ -157,9 +157,9 @@ class Model(Steals):
         reply: Reply,
         *,
         rest: bool,
-        woken: int,
+        coming: Mapping[JobClass, int],
     ) -> None:
-        """`woken`: other units that were told to claim and have not done so."""
+        """`coming`: other units of each role that were told to claim and have not done so."""
         if not self.runs(claimed.job, claimed.attempt, name):
             assert reply == ["SUPERSEDED", "CLAIM"]
             return
@@ -169,11 +169,19 @@ class Model(Steals):
         self._free(job)
         self.end(job, outcome, said=False, ran=True)
         delivered = self.deliver(job.gateway, parts)
-        rests = rest and sum(len(self.waiting(job_class)) for job_class in CLASSES) <= woken
+        rests = rest and not self._finds(name, coming)
         assert reply == ["OK" if delivered else "GONE", "REST" if rests else "CLAIM"]
         unit = self.units[name]
         if rests and not unit.draining and self.room(name, unit.role):
             unit.asked = True
+
+    def _finds(self, name: str, coming: Mapping[JobClass, int]) -> bool:
+        """Whether something waits that this unit may take and that nobody is coming for."""
+        role = self.units[name].role
+        own, others = (len(self.waiting(each)) for each in (role, other_class(role)))
+        if own > coming[role] and self.room(name, role):
+            return True
+        return own + others > sum(coming.values()) and self.may_take_other(name)
 
     def relay(
         self,

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from common.keys import CLASSES, JobClass
+from common.keys import CLASSES, JobClass, other_class
 from tests.lua.model_order import COST, Order, Place
 
 ALIVE_MS = 10_000
@@ -220,3 +220,14 @@ class State:
         """How many more jobs of a class fit, with so much more load on the unit."""
         free = 1 - self.load(unit) - more
         return max(0, int(free * self.policy.limits[job_class]))
+
+    def may_take_other(self, unit: str) -> bool:
+        """Whether a claim might take what waits of the other class: by RASP, or as it starved."""
+        role = self.units[unit].role
+        other, held = other_class(role), self.in_flight(unit)
+        ages = [self.now_ms - self.jobs[job].submitted_ms for job in self.waiting(other)]
+        if not ages or not self.room(unit, other):
+            return False
+        borrows = role == "long" and not held["long"] and not self.waiting("long")
+        starved = 0 < self.policy.bound_ms < max(ages) and not held[other]
+        return not self.units[unit].leases or borrows or starved

@@ -285,11 +285,14 @@ MUTANTS = {
         "adjust", "if redis.call('GET', leader) ~= scaler then", "if false then", "test_revoke"
     ),
     "a unit that rests although jobs wait": Mutant(
-        "finish", "requeued_short, requeued_long }) do", "requeued_short }) do", "test_rest"
+        "finish",
+        "redis.call('ZCARD', waiting[name]) + redis.call('ZCARD', requeued[name])",
+        "redis.call('ZCARD', waiting[name])",
+        "test_rest",
     ),
     "a job claimed twice, as somebody was woken for it": Mutant(
         "finish",
-        "redis.call('ZCARD', woken_short) + redis.call('ZCARD', woken_long) - this",
+        "redis.call('ZCARD', woken[name]) - (told[name] and 1 or 0)",
         "0",
         "test_rest",
     ),
@@ -306,7 +309,19 @@ MUTANTS = {
         "test_claim_spread",
     ),
     "a look that counts what has just come": Mutant(
-        "look", "now - since >= tonumber(late_ms)", "true", "test_rest"
+        "look", "now - oldest(name) >= tonumber(late_ms)", "true", "test_rest"
+    ),
+    "a look that forgets what has starved": Mutant(
+        "look", "now - oldest(other) > bound_ms", "false", "test_look"
+    ),
+    "a finish that forgets what has starved": Mutant(
+        "finish", "now - oldest(other) > bound_ms", "false", "test_rest"
+    ),
+    "a unit that is woken for what its bounds keep out": Mutant(
+        "finish",
+        "local has_room = open[mine] and fits(mine)",
+        "local has_room = fits(mine)",
+        "test_rest",
     ),
     "a draining unit that is woken": Mutant(
         "finish", "or redis.call('HGET', unit, 'draining') == '1' then", "then", "test_rest"

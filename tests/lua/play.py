@@ -173,7 +173,10 @@ class Play:
 
     def claim(self, name: str, most: int | None = None) -> None:
         self._listen()
+        seen = self._run(self._looks.look(name, 0.0, None, self.settings))
         reply = self._run(self._calls.claim(name, self.settings, most))
+        # Whom a look lets rest a claim would have given nothing.
+        assert seen == ["CLAIM"] or not reply[3:]
         ended = {job: event for event, job in self._listen() if event in _ENDS}
         self.model.claim(name, reply, ended, most)
         self._again = partial(self.claim, name, most)
@@ -197,9 +200,9 @@ class Play:
             parts=(end,) if said else (),
         )
         parts = {f"{claimed.job}:{claimed.attempt}:end:7": outcome} if said else {}
-        woken = len(self._reader.woken() - {name})
+        coming = {role: len(woken - {name}) for role, woken in self._reader.woken().items()}
         reply = self._run(self._calls.finish(name, finish, self.settings, rest=rest))
-        self.model.finish(name, claimed, outcome, parts, reply, rest=rest, woken=woken)
+        self.model.finish(name, claimed, outcome, parts, reply, rest=rest, coming=coming)
         self._again = partial(self.finish, name, claimed, outcome, said=said, rest=rest)
 
     def relay(

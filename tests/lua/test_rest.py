@@ -3,13 +3,16 @@
 import pytest
 
 from common.keys import JobClass
-from common.models import ClaimedJob
+from common.models import UNBOUNDED, Bounds, ClaimedJob
 from tests.lua.conftest import Pool
 
+CLOSED = Bounds(short_tokens=0, long_jobs=0, oldest_every=8)
+OPEN = Bounds(short_tokens=1000, long_jobs=1, oldest_every=8)
 
-async def rest(pool: Pool, unit: str, job: ClaimedJob) -> bool:
+
+async def rest(pool: Pool, unit: str, job: ClaimedJob, bounds: Bounds = UNBOUNDED) -> bool:
     """Finish with no claim; answers whether the unit is told to claim."""
-    turn = await pool.store.turn(unit, finishes=[pool.finished(job)], rest=True)
+    turn = await pool.store.turn(unit, finishes=[pool.finished(job)], bounds=bounds, rest=True)
     assert turn.finished == ("OK",)
     assert turn.claim is None
     return turn.waiting
@@ -149,3 +152,65 @@ async def test_a_look_finds_what_waits_late_and_a_wake_up_that_was_lost(pool: Po
     assert not await pool.store.may_claim(other[woken], "long")
     await pool.claim(woken)
     assert not await pool.store.may_claim(woken)
+
+
+async def test_a_unit_whose_bounds_keep_all_out_leaves_what_waits_and_is_not_woken(
+    pool: Pool,
+) -> None:
+    await pool.unit("a")
+    jobs = [await pool.one("a"), await pool.one("a")]
+    await pool.submit()
+    assert not await rest(pool, "a", jobs[0], CLOSED)
+    assert not await pool.is_hungry("a")
+    assert not await pool.store.may_claim("a", None, 0.0, CLOSED)
+    # As soon as they let something in it looks, and waits for the next.
+    assert await pool.store.may_claim("a", None, 0.0, OPEN)
+    assert await rest(pool, "a", jobs[1], OPEN)
+    assert len(await pool.take("a")) == 1
+
+
+async def test_a_bounded_unit_that_takes_more_is_woken_for_the_next(pool: Pool) -> None:
+    await pool.unit("a")
+    job = await pool.one("a")
+    assert not await rest(pool, "a", job, OPEN)
+    assert not await pool.store.may_claim("a", None, 0.0, OPEN)
+    await pool.submit()
+    assert await pool.woken("a") == ["a"]
+
+
+async def test_a_short_unit_with_work_leaves_long_jobs_until_they_have_starved(pool: Pool) -> None:
+    await pool.unit("a", "b")
+    jobs = [await pool.one("a") for _ in range(4)]
+    await pool.submit("long")
+    assert not await rest(pool, "a", jobs[0])
+    assert not await pool.store.may_claim("a", None, 0.0)
+    await pool.pass_time(pool.settings.starvation_bound_s + 0.001)
+    await pool.unit("a", "b")
+    # Bounded, it leaves them to Long units for good, as there are others.
+    assert not await rest(pool, "a", jobs[1], OPEN)
+    assert not await pool.store.may_claim("a", None, 0.0, OPEN)
+    assert await pool.store.may_claim("a", None, 0.0)
+    assert await rest(pool, "a", jobs[2])
+    await pool.store.leave("b")
+    assert await rest(pool, "a", jobs[3], CLOSED)
+
+
+async def test_a_long_unit_with_long_jobs_leaves_short_ones(pool: Pool) -> None:
+    await pool.unit("a", role="long")
+    jobs = [await pool.one("a", "long") for _ in range(3)]
+    await pool.submit("short")
+    assert not await rest(pool, "a", jobs[0])
+    assert not await pool.store.may_claim("a", None, 0.0)
+    assert not await rest(pool, "a", jobs[1])
+    assert await rest(pool, "a", jobs[2])
+
+
+async def test_a_full_unit_and_one_that_drains_need_no_claim(pool: Pool) -> None:
+    await pool.unit("a", "b")
+    await pool.submit(count=3)
+    narrow = pool.with_settings(worker_concurrency_limit=2)
+    assert len(await narrow.take("a")) == 2
+    assert not await narrow.store.may_claim("a", None, 0.0)
+    assert await pool.store.may_claim("a", None, 0.0)
+    await pool.store.set_draining("b", draining=True)
+    assert not await pool.store.may_claim("b", None, 0.0)
