@@ -49,7 +49,7 @@ def command(
         typer.Option(
             min=0.05,
             max=1,
-            help="Let each gateway run for this share of the time: then gateways are the limit.",
+            help="Of a core, for each gateway: then they are the limit, with --concurrency 256.",
         ),
     ] = 1.0,
     units: Annotated[int, typer.Option(min=1, help="Behind every system.")] = 4,

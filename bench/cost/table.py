@@ -1,6 +1,6 @@
 """Prints what a run found, for a reader at a terminal."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +10,7 @@ from bench.cost.cpu import of_system
 from bench.table import number
 
 _MS, _US = 1e3, 1e6
+_ALL_OF_IT = 0.95
 _Cell = Callable[[Mapping[str, Any]], str]
 
 
@@ -55,6 +56,8 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
         console.print(_cores(stage, result["systems"]))
     for name, found in (result["hops"] or {}).items():
         console.print(_hops(name, found))
+    for line in _idle_gateways(result):
+        console.print(line, markup=False)
     console.print(f"median of {result['arguments']['rounds']} rounds ± half of their range")
     for name, reason in result["skipped"].items():
         console.print(f"{name} is left out: {reason}", markup=False)
@@ -87,6 +90,21 @@ def _cores(stage: str, systems: Mapping[str, Any]) -> Table:
         total = {key: sum(spent[key] for spent in own) for key in ("core_share", "each_s")}
         found.add_row("", "the system's", *_share(total), end_section=True)
     return found
+
+
+def _idle_gateways(result: Mapping[str, Any]) -> Iterator[str]:
+    """Whose gateways, held to a share of a core, left some of it: something else was the limit."""
+    share = result["arguments"]["gateway_share"]
+    if share == 1 or "throughput" not in result["arguments"]["stages"]:
+        return
+    for name, one in result["systems"].items():
+        had = share * one["processes"].get("gateway", 0)
+        used = one["figures"]["throughput"]["parts"].get("gateway", {}).get("core_share", 0.0)
+        if used < _ALL_OF_IT * had:
+            yield (
+                f"{name}: gateways were not the limit, they used {used:.2f} of the {had:.2f} cores"
+                " that they had. More --concurrency, or less --gateway-share"
+            )
 
 
 def _share(spent: Mapping[str, float]) -> tuple[str, str]:

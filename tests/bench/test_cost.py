@@ -1,14 +1,16 @@
 """`adasplit bench cost` as it is typed, and what its figures are made of."""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import psutil
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from bench.app import bench_app
@@ -17,6 +19,7 @@ from bench.cost.hops import Ran, read_monitor
 from bench.cost.markdown import markdown
 from bench.cost.ports import NoPorts, Ports
 from bench.cost.systems import Absent, Place, system
+from bench.cost.table import print_result
 from bench.spec import SpecError
 from common.scripts import load_scripts
 from common.server import listen
@@ -70,6 +73,20 @@ def test_what_the_way_through_adasplit_costs_is_measured_beside_the_direct_one(
     assert left == []
 
 
+def test_gateways_held_to_a_share_of_a_core_use_no_more_and_a_load_too_small_for_it_is_named(
+    tmp_path: Path,
+) -> None:
+    shared = ("--gateway-share", "0.5", "--stage", "throughput", "--rounds", "1", "--units", "1")
+    ran = cost(tmp_path, "adasplit:gateways=2", *AMOUNTS, *shared, "--out", "found.json")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = orjson.loads((tmp_path / "found.json").read_bytes())
+    (ours,) = (one for name, one in found["systems"].items() if name != "direct")
+    assert ours["processes"]["gateway"] == 2
+    # The kernel counts in hundredths of a second.
+    assert 0 < ours["figures"]["throughput"]["parts"]["gateway"]["core_share"] < 1.1
+    assert "gateways were not the limit" in " ".join(ran.stdout.split())
+
+
 def _of(process: psutil.Process, folder: str) -> bool:
     return (process.info["environ"] or {}).get("XDG_STATE_HOME") == folder
 
@@ -120,6 +137,25 @@ def _round(p50_s: float, router_s: float) -> dict[str, Any]:
     cpu_s = {"client": 0.3, "units": 0.1} | ({"router": router_s} if router_s else {})
     found = {"requests": 100, "span_s": 2.0, "p50_s": p50_s, "p99_s": 2 * p50_s, "cpu_s": cpu_s}
     return {"latency": found}
+
+
+@pytest.mark.parametrize(("used", "named"), [(0.5, False), (0.49, False), (0.3, True)])
+def test_gateways_that_left_some_of_their_share_were_not_the_limit(
+    used: float, *, named: bool
+) -> None:
+    parts = {"gateway": {"core_share": used, "each_s": 0.0002}}
+    spread = {"median": 1.0, "min": 1.0, "max": 1.0}
+    found = {"requests_per_s": spread, "ratio": spread, "cpu_per_request_s": spread, "parts": parts}
+    result = {
+        "arguments": {"stages": ["throughput"], "gateway_share": 0.25, "rounds": 1},
+        "systems": {"two": {"processes": {"gateway": 2}, "figures": {"throughput": found}}},
+        "hops": None,
+        "skipped": {},
+    }
+    console = Console(file=io.StringIO(), width=200)
+    print_result(console, result)
+    said = cast("io.StringIO", console.file).getvalue()
+    assert (f"they used {used:.2f} of the 0.50 cores that they had" in said) == named
 
 
 def test_what_redis_shows_tells_when_each_script_came_and_until_when_it_ran() -> None:
