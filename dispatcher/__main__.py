@@ -8,7 +8,7 @@ import uvloop
 from pydantic import ValidationError
 
 from common.connection import BadRedisUrl, Connection
-from common.memory import give_back_large_pieces
+from common.memory import give_back_large_pieces, settle
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging, stop_on_signals
 from common.settings import shown
@@ -41,7 +41,9 @@ def main() -> int:
         stop = asyncio.Event()
         stop_on_signals(stop)
         await check_version(connection)
-        await Service(settings, connection, tracing=tracing).run(stop, listener)
+        service = Service(settings, connection, tracing=tracing)
+        settle()
+        await service.run(stop, listener)
         await connection.aclose()
         if tracing:
             await asyncio.to_thread(tracing.close)

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 
 from common.connection import Connection, RedisUnavailable
 from common.lag import LagMeter
+from common.memory import settle
 from common.server import Server, stop_on_signals
 from common.standing import Standings
 from common.store import Store
@@ -41,6 +42,7 @@ from gateway.leaving import Leaving
 from gateway.mailbox import Mailboxes
 from gateway.metrics import Metrics
 from gateway.protocol import BoundedProtocol, WireBounds
+from gateway.reads import in_small_reads
 from gateway.receiver import Receiver
 from gateway.recoverer import Recoverer
 from gateway.settings import GatewaySettings
@@ -68,7 +70,9 @@ async def serve(
     tracing = start_tracing(settings, "gateway")
     try:
         await check_version(connection)
-        await Gateway(settings, connection, tokenizer, tracing).run(listener, stop)
+        gateway = Gateway(settings, connection, tokenizer, tracing)
+        settle()
+        await gateway.run(listener, stop)
     finally:
         await connection.aclose()
         if tracing:
@@ -135,7 +139,7 @@ class Gateway:
             Leaving(self._door(stop), stop),
             listener,
             settings.drain_s + _LAST_WORDS_S,
-            partial(BoundedProtocol, self._wire_bounds()),
+            in_small_reads(partial(BoundedProtocol, self._wire_bounds())),
             settings.keep_alive_s,
         )
         host, port = listener.getsockname()[:2]

@@ -11,6 +11,7 @@ import socket
 
 from common.connection import Connection
 from common.lag import LagMeter
+from common.memory import settle
 from common.server import Server, admin_app, stop_on_signals
 from common.store import Store
 from common.version import check_version
@@ -37,6 +38,7 @@ async def serve(settings: ScalerSettings, listener: socket.socket, scaler: str) 
         flipper = Flipper(store, views, settings, scaler, leader)
         pages = {"/state": lambda: {"scaler": scaler, "leader": leader.leader}}
         server = Server(admin_app(lambda: leader.in_touch, pages), listener, _DRAIN_S)
+        settle()
         log.info("started scaler=%s pool=%s", scaler, settings.pool)
         async with asyncio.TaskGroup() as duties:
             duties.create_task(leader.run(stop))

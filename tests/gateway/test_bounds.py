@@ -137,6 +137,21 @@ async def test_bodies_on_their_way_in_are_bounded_together(start: Any) -> None:
         await bench.seen(lambda: bench.gateway._admission._incoming_bytes == 0)
 
 
+async def test_bodies_that_wait_for_their_turn_count_as_well(start: Any) -> None:
+    async with start(max_bodies_bytes=120_000, max_body_bytes=150_000) as bench:
+        admission = bench.gateway._admission
+        async with admission._turns_of_large:
+            # Only just long: what is longer would wait for the turn with its reading as well.
+            asking = bench.post(b" " * 66_000)
+            await bench.seen(lambda: admission._incoming_bytes == 66_000)
+            reader, writer = await half_sent(bench, 60_000)
+            assert b" 503 " in await reader.readline()
+        assert (await asking).status_code == 400
+        writer.close()
+        await writer.wait_closed()
+        await bench.seen(lambda: admission._incoming_bytes == 0)
+
+
 async def half_sent(bench: Any, size_bytes: int) -> Any:
     url = httpx.URL(bench.url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
