@@ -81,11 +81,12 @@ class Submitted:
     budget: Budget | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class ClaimedJob:
     """A job in the hands of a unit, for one attempt; times are Redis's clock.
 
-    `queued_ms`: when it was submitted or last requeued. `traceparent`: as in `NewJob`.
+    `body`: empty once the unit has been called; Redis keeps it for the next attempt. `queued_ms`:
+    when it was submitted or last requeued. `traceparent`: as in `NewJob`.
     """
 
     id: str

@@ -83,7 +83,7 @@ class UnitClient:
     async def post(
         self, job: ClaimedJob, receiver: Receiver, watch: Watch, traceparent: str = ""
     ) -> None:
-        """Post a job's body; returns when the answer is complete.
+        """Post a job's body, which the job then has no more; returns when the answer is complete.
 
         Raises UnitFault, DeadlinePassed, and what the receiver raises.
         """
@@ -91,6 +91,8 @@ class UnitClient:
         wire = self._wires.idle() or await self._connected(watch)
         try:
             over = wire.send((head, job.body), receiver)
+            # The wire has it until it is written: nobody here is to keep a long one longer.
+            job.body = b""
             watch.start(wire.close)
             await over
         finally:

@@ -75,3 +75,22 @@ async def test_what_a_unit_says_out_of_turn_is_quoted_nowhere(pool: Pool, gatewa
 def test_a_units_url_holds_no_secret(url: str) -> None:
     with pytest.raises(ValidationError):
         DispatcherSettings(unit_url=url, _env_file=None)
+
+
+async def test_a_body_is_not_kept_while_its_unit_answers(pool: Pool, gateway: Gateway) -> None:
+    async def answer(call: Call) -> web.StreamResponse:
+        response = await call.stream(event("first"))
+        await call.released()
+        await response.write(DONE)
+        return response
+
+    unit = await pool.unit(answer)
+    dispatcher = await pool.dispatcher(unit)
+    job = await gateway.submit(body=b'{"prompt":"x"}')
+    await gateway.begun(job)
+    assert unit.calls[0].body == b'{"prompt":"x"}'
+    running = dispatcher.service._running.get(job)
+    assert running
+    assert running.job.body == b""
+    unit.release(job)
+    assert (await gateway.received(job)).body == event("first") + DONE
