@@ -1,6 +1,5 @@
 """The systems whose cost is measured, as they are started in front of the units."""
 
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 import orjson
 
 from bench.contenders import read_contender
+from bench.cost.haproxy import haproxy_binary, haproxy_command
 from bench.cost.ports import Ports
 from bench.cost.unit import MODEL
 from bench.cost.wire import Target
@@ -93,36 +93,27 @@ def system(text: str, place: Place) -> System:
 
 
 def _haproxy(place: Place) -> System:
-    binary = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+    port = place.ports.block(1)
+    command = haproxy_command(_haproxy_binary(), place.folder, port, place.unit_urls)
+    return _peer("haproxy", port, tuple(command), "/health")
+
+
+def _haproxy_chain(place: Place) -> System:
+    binary = _haproxy_binary()
+    port = place.ports.block(1 + len(place.urls))
+    command = (
+        *(sys.executable, "-m", "bench.cost.haproxy", "--binary", binary),
+        *("--folder", str(place.folder), "--port", str(port)),
+        *(part for url in place.urls for part in ("--unit", url)),
+    )
+    return _peer("haproxy-chain", port, command, "/health")
+
+
+def _haproxy_binary() -> str:
+    binary = haproxy_binary()
     if binary is None:
         raise Absent("haproxy is not installed; Debian has it under this name")
-    port = place.ports.block(1)
-    servers = "".join(
-        f"    server {name} {url.removeprefix('http://')} check\n"
-        for name, url in place.unit_urls.items()
-    )
-    config = place.folder / "haproxy.cfg"
-    config.write_text(_HAPROXY.format(port=port, servers=servers), encoding="utf-8")
-    return _peer("haproxy", port, (binary, "-db", "-f", str(config)), "/health")
-
-
-# Without http-no-delay tokens wait in the kernel for more to fill a segment.
-_HAPROXY = """\
-defaults
-    mode http
-    option http-no-delay
-    timeout connect 3s
-    timeout client 10m
-    timeout server 10m
-
-frontend front
-    bind 127.0.0.1:{port}
-    default_backend units
-
-backend units
-    balance leastconn
-    option httpchk GET /health
-{servers}"""
+    return binary
 
 
 def _vllm_router(place: Place) -> System:
@@ -204,6 +195,7 @@ def _ray_serve(name: str, place: Place, port: int, more: Mapping[str, str]) -> S
 
 PEERS: dict[str, Callable[[Place], System]] = {
     "haproxy": _haproxy,
+    "haproxy-chain": _haproxy_chain,
     "vllm-router": _vllm_router,
     "sglang-router": _sglang_router,
     "litellm": _litellm,
