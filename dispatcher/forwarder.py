@@ -7,6 +7,7 @@ meanwhile goes with the next turn: alone a part leaves at once, under load parts
 
 import asyncio
 import logging
+import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -73,6 +74,8 @@ class Forwarder:
         self._run = uuid.uuid4().hex
         self._number = 0
         self._parts: dict[str, _Gathered] = {}
+        self._waiting = 0
+        self._streams = 0
         self._finishes: list[Finish] = []
         self._claim_wanted = False
         self._backlog = False
@@ -82,7 +85,7 @@ class Forwarder:
         self._landed: asyncio.Future[None] | None = None
         self._unsettled: list[Relay] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._sent_at = 0.0
+        self._sent_at = -math.inf
         self.sent_all = asyncio.Event()
         self.sent_all.set()
         self.claimed: Callable[[Claim], None] = lambda _: None
@@ -91,10 +94,10 @@ class Forwarder:
         self.recover: Callable[[], Awaitable[None]] | None = None
 
     def put(self, job: ClaimedJob, kind: PartKind, content: bytes, offset: int = 0) -> None:
-        """Take a part. A head leaves at once; chunks wait for the flush interval to pass.
+        """Take a part. A head leaves at once; chunks wait for those of the other streams.
 
-        The interval counts from the first chunk: an engine's step brings each stream a token at
-        about the same time. A single stream has nothing to wait for.
+        An engine's step brings each stream a token at about the same time. Once all have theirs, or
+        the flush interval has passed since the first, they leave.
         """
         parts = self._parts.get(job.gateway)
         if parts is None:
@@ -103,11 +106,12 @@ class Forwarder:
         waiting = parts.get(key)
         if waiting is None:
             waiting = parts[key] = _Waiting(offset)
+            self._waiting += 1
             self.sent_all.clear()
         waiting.contents.append(content)
         if kind == "head":
             self._due.set()
-        else:
+        elif (self._timer is None or self._waiting == self._streams) and not self._due.is_set():
             self._send_soon()
 
     def finish(self, finish: Finish) -> None:
@@ -128,6 +132,7 @@ class Forwarder:
         parts = self._parts.get(job.gateway, {})
         for key in [key for key in parts if key[0] == job.id]:
             del parts[key]
+            self._waiting -= 1
         self._finishes = [finish for finish in self._finishes if finish.job != job.id]
 
     def ask_claim(self) -> None:
@@ -149,12 +154,20 @@ class Forwarder:
             await self._send(most())
 
     def _send_soon(self) -> None:
-        if self._timer is None and not self._due.is_set():
-            together = len(self._running) > 1
-            begun_s = time.monotonic() if together else self._sent_at
-            wait_s = begun_s + self._flush_interval_s - time.monotonic()
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0.0, wait_s), self._flush)
+        now_s = time.monotonic()
+        due_s = now_s + self._flush_interval_s
+        if self._timer is None:
+            self._streams = self._running.streams()
+        else:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting >= self._streams:
+            # Nothing to wait for, but that batches are not too many.
+            due_s = self._sent_at + self._flush_interval_s
+        if due_s <= now_s:
+            self._flush()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(due_s - now_s, self._flush)
 
     def _flush(self) -> None:
         """Send chunks that have waited for long enough: without the task, when it rests."""
@@ -242,6 +255,7 @@ class Forwarder:
 
     def _take_relays(self) -> list[Relay]:
         parts, self._parts = self._parts, {}
+        self._waiting = 0
         return [self._relay(gateway, gathered) for gateway, gathered in parts.items() if gathered]
 
     def _relay(self, gateway: str, gathered: "_Gathered") -> Relay:

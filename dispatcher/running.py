@@ -75,6 +75,13 @@ class RunningJobs:
     def count(self, job_class: JobClass) -> int:
         return sum(running.job.job_class == job_class for running in self._jobs.values())
 
+    def streams(self) -> int:
+        """How many streamed answers are on their way to clients."""
+        return sum(
+            running.sent and running.job.stream and not running.ended
+            for running in self._jobs.values()
+        )
+
     def get(self, job: str) -> RunningJob | None:
         return self._jobs.get(job)
 
