@@ -10,7 +10,7 @@ from baseline.policies import NAMES, policy_named
 from baseline.service import serve
 from baseline.settings import BaselineSettings
 from common.server import PortTaken, listen, start_logging
-from common.settings import shown
+from common.settings import first_mistake, shown
 
 _UNITS = 4
 _FIRST_PORT = 8001
@@ -25,8 +25,7 @@ def main() -> int:
         short = _short(options, len(urls))
         policy = policy_named(options.policy, tuple(urls), short)
     except ValidationError as error:
-        first = error.errors()[0]
-        return _fail(2, f"setting {'_'.join(map(str, first['loc']))}: {first['msg']}")
+        return _fail(2, first_mistake(error))
     except ValueError as error:
         return _fail(2, str(error))
     start_logging(settings.log_level, shown(settings))

@@ -43,7 +43,9 @@ def plain(view: PoolView, counts: Mapping[str, int]) -> str:
     """One line, for logs."""
     parts = [_plain_class(view, name) for name in CLASSES]
     dead = sum(not unit.alive for unit in view.units)
-    return " | ".join([*parts, *([f"{dead} units dead"] if dead else []), _counted(counts)])
+    return " | ".join(
+        [*parts, *([f"{_number(dead, 'unit')} dead"] if dead else []), _counted(counts)]
+    )
 
 
 def _units(view: PoolView, policy: Policy, bar_width: int) -> Table:
@@ -108,7 +110,7 @@ def _stealing(seen: Stealing, policy: Policy) -> list[Text]:
     lines = []
     if seen.steals:
         cost = f"{seen.regret_s:.1f} s in {seen.prefill_s:.1f} s of their prefill"
-        lines.append(f"{seen.steals} steals cost short jobs {cost}")
+        lines.append(f"{_number(seen.steals, 'steal')} cost short jobs {cost}")
     if policy.adaptive and seen.idle_s is not None:
         lines.append(f"the next: after {seen.idle_s:.1f} s idle, of {seen.tokens} tokens at most")
     return [Text(), *(Text(line, style="dim") for line in lines)] if lines else []
@@ -121,7 +123,9 @@ def _takes_jobs(unit: UnitView) -> bool:
 def _plain_class(view: PoolView, name: JobClass) -> str:
     units = [unit for unit in view.units if _takes_jobs(unit) and unit.role == name]
     running = sum(getattr(unit, name) for unit in view.units)
-    return f"{name}: {len(units)} units, {running} running, {_waiting(view.queues[name])}"
+    return (
+        f"{name}: {_number(len(units), 'unit')}, {running} running, {_waiting(view.queues[name])}"
+    )
 
 
 def _waiting(queue: QueueView) -> str:
@@ -129,10 +133,14 @@ def _waiting(queue: QueueView) -> str:
     return f"{queue.depth} waiting{oldest}"
 
 
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def _counted(counts: Mapping[str, int]) -> str:
     ended = {name: counts.get(name, 0) for name in ("failed", "cancelled", "expired", "dead")}
     words = [f"{counts.get('ok', 0)} ok"]
     words += [f"{count} {name}" for name, count in ended.items() if count]
-    words += [f"{counts.get('flipped', 0)} flips", f"{counts.get('stolen', 0)} steals"]
+    words += [_number(counts.get("flipped", 0), "flip"), _number(counts.get("stolen", 0), "steal")]
     words += [f"{counts['revoked']} revoked"] if counts.get("revoked") else []
     return ", ".join(words)

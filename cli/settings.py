@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr, ValidationError
 
 from cli.failure import CannotDo
 from common.server import is_loopback
-from common.settings import Settings
+from common.settings import Settings, first_mistake
 
 
 class CliSettings(Settings):
@@ -52,6 +52,4 @@ def read_settings(**given: str | int) -> CliSettings:
     try:
         return CliSettings(**given)  # type: ignore[arg-type]  # pydantic converts what it validates
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "_".join(str(part) for part in first["loc"])
-        raise CannotDo(f"setting {name}: {first['msg']}" if name else first["msg"]) from None
+        raise CannotDo(first_mistake(error)) from None

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.policy import Policy
@@ -71,6 +71,15 @@ class Settings(Policy, BaseSettings):
         if self.heartbeat_s >= self.alive_s / 2:
             raise ValueError("heartbeat_s must be less than half of alive_s: one may be lost")
         return self
+
+
+def first_mistake(error: ValidationError) -> str:
+    """What is wrong with settings, in one line: the first mistake, and the setting that has it."""
+    first = error.errors()[0]
+    name = "_".join(str(part) for part in first["loc"])
+    # What a validator of ours says is a sentence already.
+    said = first["msg"].removeprefix("Value error, ")
+    return f"setting {name}: {said}" if name else said
 
 
 def shown(settings: BaseSettings) -> str:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from common.connection import BadRedisUrl
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging
-from common.settings import shown
+from common.settings import first_mistake, shown
 from dashboard.service import serve
 from dashboard.settings import DashboardSettings
 
@@ -25,7 +25,7 @@ def main() -> int:
             **{f"dashboard_{name}": value for name, value in given.items()}
         )
     except ValidationError as error:
-        return _fail(_BAD_SETTINGS, _first(error))
+        return _fail(_BAD_SETTINGS, first_mistake(error))
     start_logging(settings.log_level, shown(settings))
     start_metrics("dashboard")
     try:
@@ -43,12 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="where it listens; else ADASPLIT_DASHBOARD_HOST, loopback")
     parser.add_argument("--port", help="its port; else ADASPLIT_DASHBOARD_PORT, 8080")
     return parser
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = "_".join(str(part) for part in first["loc"])
-    return f"setting {name}: {first['msg']}" if name else first["msg"]
 
 
 def _fail(code: int, message: str) -> int:

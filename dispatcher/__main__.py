@@ -11,7 +11,7 @@ from common.connection import BadRedisUrl, Connection
 from common.memory import give_back_large_pieces, settle
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging, stop_on_signals
-from common.settings import shown
+from common.settings import first_mistake, shown
 from common.traced import NoTracing, start_tracing
 from common.version import OldRedis, check_version
 from dispatcher.service import Service
@@ -30,8 +30,7 @@ def main() -> int:
         tracing = start_tracing(settings, "dispatcher", unit=settings.unit)
         listener = listen(options.host, options.port)
     except ValidationError as error:
-        first = error.errors()[0]
-        print(f"dispatcher: setting {_name(first['loc'])}: {first['msg']}", file=sys.stderr)
+        print(f"dispatcher: {first_mistake(error)}", file=sys.stderr)
         return 2
     except (BadRedisUrl, PortTaken, NoTracing) as error:
         print(f"dispatcher: {error}", file=sys.stderr)
@@ -54,10 +53,6 @@ def main() -> int:
         print(f"dispatcher: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _name(loc: tuple[int | str, ...]) -> str:
-    return "_".join(str(part) for part in loc) or "combination"
 
 
 def _options() -> argparse.Namespace:

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from typing import Any
 
 import uvloop
 from pydantic import ValidationError
@@ -11,8 +10,9 @@ from common.connection import BadRedisUrl
 from common.memory import give_back_large_pieces
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging
-from common.settings import shown
+from common.settings import first_mistake, shown
 from common.traced import NoTracing
+from common.version import OldRedis
 from gateway.service import serve
 from gateway.settings import GatewaySettings
 from gateway.tokens import BadTokenizer, load_tokenizer
@@ -27,7 +27,7 @@ def main() -> int:
     try:
         settings = GatewaySettings(**given)
     except ValidationError as error:
-        return _fail(_BAD_SETTINGS, _first(error))
+        return _fail(_BAD_SETTINGS, first_mistake(error))
     start_logging(settings.log_level, shown(settings))
     start_metrics("gateway")
     give_back_large_pieces()
@@ -37,7 +37,7 @@ def main() -> int:
         uvloop.run(serve(settings, listener, tokenizer))
     except BadRedisUrl as error:
         return _fail(_BAD_SETTINGS, str(error))
-    except (PortTaken, BadTokenizer, NoTracing) as error:
+    except (PortTaken, BadTokenizer, NoTracing, OldRedis) as error:
         return _fail(_CANNOT_START, str(error))
     return 0
 
@@ -50,12 +50,6 @@ def _parser() -> argparse.ArgumentParser:
         "--share-port", action="store_true", help="let several gateways listen on the same port"
     )
     return parser
-
-
-def _first(error: ValidationError) -> str:
-    first: Any = error.errors()[0]
-    name = "_".join(str(part) for part in first["loc"])
-    return f"setting {name}: {first['msg']}" if name else str(first["msg"])
 
 
 def _fail(code: int, message: str) -> int:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from common.connection import BadRedisUrl
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging
-from common.settings import shown
+from common.settings import first_mistake, shown
 from common.version import OldRedis
 from scaler.service import serve
 from scaler.settings import ScalerSettings
@@ -26,7 +26,7 @@ def main() -> int:
     try:
         settings = ScalerSettings()
     except ValidationError as error:
-        return _fail(_BAD_SETTINGS, _first(error))
+        return _fail(_BAD_SETTINGS, first_mistake(error))
     start_logging(settings.log_level, shown(settings))
     start_metrics("scaler")
     try:
@@ -49,12 +49,6 @@ def _parser() -> argparse.ArgumentParser:
 def _name() -> str:
     # Host and process are for people; in containers they can be the same twice.
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = "_".join(str(part) for part in first["loc"])
-    return f"setting {name}: {first['msg']}" if name else first["msg"]
 
 
 def _fail(code: int, message: str) -> int:

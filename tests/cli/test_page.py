@@ -83,7 +83,7 @@ def test_the_page_says_how_each_unit_is(unit: str, says: str) -> None:
 
 def test_the_page_shows_slots_queues_and_what_happened() -> None:
     text = "\n".join(shown(80))
-    for words in ("6/8", "3/8", "17", "7.8 s", "1 ok, 1 failed, 1 flips, 1 steals"):
+    for words in ("6/8", "3/8", "17", "7.8 s", "1 ok, 1 failed, 1 flip, 1 steal"):
         assert words in text
     assert "unit-2 is Long now: 11 long jobs wait" in text
     assert "unit-3 took long job-1" in text
@@ -93,8 +93,8 @@ def test_the_plain_line_says_the_same_in_short() -> None:
     line = plain(VIEW, Counter(ok=3, flipped=1))
     assert line == (
         "short: 3 units, 9 running, 0 waiting | "
-        "long: 1 units, 3 running, 17 waiting up to 7.8 s | 1 units dead | "
-        "3 ok, 1 flips, 0 steals"
+        "long: 1 unit, 3 running, 17 waiting up to 7.8 s | 1 unit dead | "
+        "3 ok, 1 flip, 0 steals"
     )
 
 

@@ -3,8 +3,10 @@
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 
@@ -36,7 +38,7 @@ def free_port() -> int:
         ({"bytes_per_token": "many"}, 2, "bytes_per_token"),
         ({"lease_s": "1"}, 2, "renew_s"),
         ({"host": "0.0.0.0"}, 2, "allow_anonymous=true"),
-        ({"api_keys": "secret"}, 2, "api_keys: Value error, entry 1 is not name:key"),
+        ({"api_keys": "secret"}, 2, "api_keys: entry 1 is not name:key"),
         ({"api_keys_file": "/nowhere/keys"}, 2, "cannot read /nowhere/keys"),
     ],
 )
@@ -58,6 +60,34 @@ def test_a_taken_port_is_said_in_one_line(tmp_path: Path, redis_url: str) -> Non
         _, errors = process.communicate(timeout=GENEROUS_S)
     assert process.returncode == 1
     assert errors.startswith("gateway: cannot listen on 127.0.0.1:")
+
+
+class OldServer(socketserver.StreamRequestHandler):
+    """A Redis that is too old, as far as a process asks."""
+
+    def handle(self) -> None:
+        while line := self.rfile.readline():
+            words = [self._word() for _ in range(int(line[1:]))]
+            hello = b"*4\r\n+server\r\n+redis\r\n+version\r\n+6.2.14\r\n"
+            self.wfile.write(hello if words[0] == b"HELLO" else b"+OK\r\n")
+
+    def _word(self) -> bytes:
+        size_bytes = int(self.rfile.readline()[1:])
+        return self.rfile.read(size_bytes + 2)[:-2]
+
+
+def test_a_redis_that_is_too_old_is_said_in_one_line(tmp_path: Path) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), OldServer) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        url = f"redis://127.0.0.1:{server.server_address[1]}"
+        process = run(tmp_path, "--port", str(free_port()), redis_url=url)
+        _, errors = process.communicate(timeout=GENEROUS_S)
+        server.shutdown()
+        serving.join()
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith("gateway: redis 6.2.14 is too old")
+    assert "Traceback" not in errors
 
 
 def test_a_file_that_is_no_tokenizer_is_said_in_one_line(tmp_path: Path) -> None:

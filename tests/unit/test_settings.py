@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from common.settings import Settings, shown
+from common.settings import Settings, first_mistake, shown
 from gateway.settings import GatewaySettings
 
 
@@ -93,3 +93,16 @@ def test_what_is_shown_of_the_settings_has_neither_secrets_nor_defaults() -> Non
         "redis_url=rediss://redis:6380/0 pool=mine trace_endpoint=https://traces/v1 "
         "api_keys=**********"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"renew_s": 20}, "renew_s must be less than half of lease_s"),
+        ({"max_attempts": 0}, "setting max_attempts: Input should be"),
+    ],
+)
+def test_the_first_mistake_is_said_as_it_is(given: dict[str, float], said: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings.model_validate(given)
+    assert first_mistake(refused.value).startswith(said)
