@@ -37,6 +37,12 @@ def settings_for_redis(given: str) -> CliSettings:
     return read_settings(redis_url=running.redis_url, pool=running.pool)
 
 
+def no_redis(error: RedisUnavailable) -> CannotDo:
+    """What a command says that found no Redis."""
+    elsewhere = "`adasplit up` starts one, --redis-url or ADASPLIT_REDIS_URL names another"
+    return CannotDo(f"Redis does not answer: {error}; {elsewhere}")
+
+
 async def read(settings: CliSettings, reader: Callable[[Views], Awaitable[_Read]]) -> _Read:
     """Let a reader look at the pool. Raises CannotDo when Redis is not there."""
     try:
@@ -46,6 +52,6 @@ async def read(settings: CliSettings, reader: Callable[[Views], Awaitable[_Read]
     try:
         return await reader(Views(connection, settings))
     except RedisUnavailable as error:
-        raise CannotDo(f"Redis does not answer: {error}") from None
+        raise no_redis(error) from None
     finally:
         await connection.aclose()

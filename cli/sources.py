@@ -10,6 +10,7 @@ from cli.settings import CliSettings
 from common.state import state_of
 
 _TIMEOUT_S = 5.0
+_ANSWERS = {401: "it wants a key that may see it, in ADASPLIT_API_KEY", 404: "it is no gateway"}
 
 
 async def state_from_gateway(url: str, settings: CliSettings) -> Any:
@@ -21,8 +22,12 @@ async def state_from_gateway(url: str, settings: CliSettings) -> Any:
             answer = await client.get(f"{url}/v1/state", headers=headers)
             answer.raise_for_status()
             return answer.json()
+    except httpx.HTTPStatusError as error:
+        said = _ANSWERS.get(error.response.status_code, f"it answered {error.response.status_code}")
+        raise CannotDo(f"no state from the gateway at {url}: {said}") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise CannotDo(f"no state from the gateway at {url}: {error}") from None
+        elsewhere = "`adasplit up` starts one, --url names another"
+        raise CannotDo(f"no state from the gateway at {url}: {error}; {elsewhere}") from None
     except ValueError:
         raise CannotDo(f"what answers at {url} is no gateway") from None
 

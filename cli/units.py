@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cli.failure import CannotDo
 from cli.page import page, unit_state
-from cli.reading import settings_for_redis
+from cli.reading import no_redis, settings_for_redis
 from cli.settings import CliSettings
 from common.connection import BadRedisUrl, Connection, RedisUnavailable
 from common.models import PoolView, UnitView
@@ -88,7 +88,7 @@ class _Pool:
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         await self._connection.aclose()
         if isinstance(error, RedisUnavailable):
-            raise CannotDo(f"Redis does not answer: {error}") from None
+            raise no_redis(error) from None
 
     async def unit(self, name: str) -> UnitView:
         """Raises CannotDo, with the names that there are."""

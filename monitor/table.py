@@ -34,7 +34,8 @@ def plain(snapshot: Snapshot) -> str:
         f" {rate(one.activity.generation_tokens_per_s)} tok/s"
         for one in snapshot.units
     ]
-    return " | ".join([queues, *units]) if units else f"{queues} | no units"
+    unknown = [f"unknown: {snapshot.no_state}"] if snapshot.no_state else []
+    return " | ".join([queues, *(units or ["no units"]), *unknown])
 
 
 def _remarks(snapshot: Snapshot) -> list[Text]:

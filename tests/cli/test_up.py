@@ -10,6 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from cli.failure import CannotDo
+from cli.settings import CliSettings
+from cli.sources import state_from_gateway
 
 Cli = Callable[..., CompletedProcess[str]]
 StartUp = Callable[..., Any]
@@ -208,6 +214,19 @@ def test_what_cannot_be_is_one_line(
 def test_status_without_a_gateway_is_one_line(cli_alone: Cli, free_port: int) -> None:
     line = refused(cli_alone("status", "--url", f"http://127.0.0.1:{free_port}"))
     assert line.startswith(f"no state from the gateway at http://127.0.0.1:{free_port}: ")
+    assert line.endswith("; `adasplit up` starts one, --url names another")
+
+
+async def test_status_of_a_gateway_that_wants_a_key_names_the_setting() -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        raise web.HTTPUnauthorized
+
+    app = web.Application()
+    app.router.add_get("/v1/state", refuse)
+    async with TestServer(app) as server:
+        url = str(server.make_url("")).rstrip("/")
+        with pytest.raises(CannotDo, match=r"in ADASPLIT_API_KEY$"):
+            await state_from_gateway(url, CliSettings(_env_file=None))
 
 
 def test_explain_without_redis_is_one_line(cli_alone: Cli, free_port: int) -> None:

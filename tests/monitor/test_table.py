@@ -61,6 +61,7 @@ def test_of_an_idle_unit_counts_are_zero_and_times_are_unknown(snapshot: Snapsho
 def test_queues_that_are_not_known_are_dashes_with_the_reason(snapshot: Snapshot) -> None:
     unknown = Snapshot(snapshot.at, (), (), "no gateway")
     assert "queues and roles are unknown: no gateway" in shown(unknown)
+    assert plain(unknown).endswith("no units | unknown: no gateway")
     assert "3" in shown(snapshot).partition("Long ")[2]
 
 
