@@ -53,15 +53,15 @@ class KeyRing:
             return
         api, admin = self._sources
         try:
-            keys = api.read(), admin.read()
+            new_api, new_admin = api.read(), admin.read()
         except BadKeys as error:
             log.warning("kept the old keys error=%s", error)
         else:
-            if self.api and not keys[0]:
-                # A file that lost its last key must not open the door to everybody.
+            if (self.api and not new_api) or (self.admin and not new_admin):
+                # A file that lost its last key must not open to everybody what it closed.
                 log.warning("kept the old keys error=no key is left")
             else:
-                self.api, self.admin = keys
+                self.api, self.admin = new_api, new_admin
                 log.info("read the keys again")
         self._seen = versions
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from common.api_keys import ApiKeys, BadKeys
+from gateway.keyring import KeyRing, KeySource
 from gateway.settings import GatewaySettings
 
 KEYS = f"ann:key-of-ann, bob:{hashlib.sha256(b'key-of-bob').hexdigest()}"
@@ -185,3 +186,15 @@ async def test_a_job_follows_the_name_not_the_key(
             assert (await bench.client.get(path, headers=bearer(key))).status_code == status
         await bench.unit.answer(job, b"{}")
         assert (await asked).status_code == 200
+
+
+@pytest.mark.parametrize("emptied", ["api", "admin"])
+def test_a_file_that_lost_its_last_key_opens_nothing(tmp_path: Path, emptied: str) -> None:
+    files = {name: tmp_path / name for name in ("api", "admin")}
+    for name, file in files.items():
+        file.write_text(f"ann:key-of-{name}\n")
+    ring = KeyRing(KeySource("", files["api"]), KeySource("", files["admin"]))
+    files[emptied].write_text("# nobody\n")
+    ring.look()
+    assert ring.api.holder(b"Bearer key-of-api") == "ann"
+    assert ring.admin.holder(b"Bearer key-of-admin") == "ann"
