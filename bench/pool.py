@@ -196,11 +196,12 @@ async def _measured(pool: Pool, rounds: int) -> dict[str, Any]:
         "commands_per_s": _all(duties, "commands") * len(pool.units),
         "redis_cpu_share": _all(duties, "cpu_us") * len(pool.units) / 1e6,
     }
-    published, adaptive = pool.scaler(), pool.scaler(policy="adaptive")
+    published, adaptive = pool.scaler(), pool.scaler(policy="adaptive", adaptive_cooldown_s=0.0)
     steps = {"scaler, nothing to flip": await _times(published.step, rounds)}
     steps |= {name: await _times(look, rounds) for name, look in pool.looks().items()}
     steps["scaler, adaptive policy"] = await _times(adaptive.step, rounds)
     await pool.let_long_jobs_wait()
+    steps["scaler, adaptive policy, a flip"] = await _times(adaptive.step, rounds)
     # From now on each step finds its unit among all that are Short, and flips it.
     steps["scaler, a flip"] = await _times(published.step, min(rounds, len(pool.units) // 2))
     return {"duties": duties, "idle": idle, "steps_s": steps}

@@ -19,9 +19,8 @@ from bench.command import write_json
 from bench.counting import AT_A_TIME, CountingStore, Counts
 from bench.options import Out
 from common.connection import Connection
-from common.keys import CLASSES, JobClass
+from common.keys import JobClass
 from common.models import Claim, ClaimedJob, Finish, NewJob
-from common.scripts import Arg
 from common.views import Views
 from dispatcher.bounder import Bounder
 from dispatcher.caller import Caller
@@ -40,7 +39,7 @@ _LONG_SHARE = 0.05
 _LONG_UNITS = 0.25
 _TOKENS: dict[JobClass, int] = {"short": 600, "long": 6000}
 _SHORTEST_S = 2.0
-_POSTMAN_S = 0.002
+_LISTEN_S = 2.0
 _FALLS_WITHIN_S = 0.05
 
 LOADS = {"light": 0.02, "moderate": 0.6, "saturated": 0.9}
@@ -130,7 +129,7 @@ class Unit:
 
 
 class Pool:
-    """Units, arrivals, and a postman who brings wake-ups as a blocking read would."""
+    """Units, their listeners, and arrivals."""
 
     def __init__(
         self,
@@ -229,7 +228,9 @@ class Pool:
             if self.settings.adaptive:
                 self.spawn(unit.reopen())
             unit.claimer.wake()
-        self.spawn(self._bring())
+        names = list(self.units)
+        for at in range(0, len(names), AT_A_TIME):
+            self.spawn(self._bring(names[at : at + AT_A_TIME]))
 
     async def _arrive(self) -> None:
         """Poisson arrivals, of as many jobs as end."""
@@ -249,21 +250,16 @@ class Pool:
         if submitted.status != "accepted":
             raise RuntimeError(f"a submit was answered {submitted.status}")
 
-    async def _bring(self) -> None:
-        """Thousands of blocking reads are more than one process can make: look who was woken."""
-        keys = self.store.keys
-        woken: list[list[Arg]] = [["ZRANGE", keys.woken(name), 0, -1] for name in CLASSES]
+    async def _bring(self, names: Sequence[str]) -> None:
+        """As these units' listeners; a connection for each of thousands would be too many."""
+        wakes = [self.store.keys.wake(name) for name in names]
         while True:
-            found = await self._connection.commands(woken)
-            names = [name.decode() for each in found for name in each]
-            read = names and await self._connection.command(
-                "LMPOP", len(names), *map(keys.wake, names), "LEFT", "COUNT", 1000
+            read = await self._connection.block(
+                "BLMPOP", _LISTEN_S, len(wakes), *wakes, "LEFT", "COUNT", 1000
             )
             if read:
                 self.store.counts.wakes += len(read[1])
-                self.units[read[0].decode().removeprefix(keys.wake(""))].claimer.wake()
-            else:
-                await asyncio.sleep(_POSTMAN_S)
+                self.units[read[0].decode().removeprefix(self.store.keys.wake(""))].claimer.wake()
 
 
 async def measure(

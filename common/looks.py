@@ -68,5 +68,10 @@ class Looks(Calling):
             "job_prefix": self.keys.job(""),
             "leases_prefix": self.keys.leases(""),
             "lane_prefix": self.keys.lane(""),
+            "units": self.keys.units,
+            "pulse": self.keys.pulse,
+            "role_prefix": self.keys.role(""),
+            "active_prefix": self.keys.active(""),
+            "unit_prefix": self.keys.unit(""),
         }
         return self._call("survey", keys, {}, units)

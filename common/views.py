@@ -9,10 +9,10 @@ from typing import Any, cast
 from common.connection import Connection
 from common.keys import CLASSES, JobClass, Keys
 from common.looks import Looks
-from common.models import Lease, PoolView, Prefilling, QueueView, UnitView
+from common.models import Lease, PoolView, QueueView, UnitView
 from common.settings import Settings
 from common.steals import Stealing
-from common.survey import Survey
+from common.survey import Survey, surveyed
 from common.tallies import Overdue, Tally
 
 _KNOWN_UNIT_FIELDS = {
@@ -94,32 +94,20 @@ class Views:
         status, *found = await self._connection.run(self._looks.least(role))
         return found[0].decode() if status == b"OK" else None
 
+    async def unit_names(self) -> list[str]:
+        """All units that are known, also silent ones, in order."""
+        names = await self._connection.command("ZRANGE", self.keys.units, 0, -1)
+        return sorted(name.decode() for name in names)
+
     async def survey(self, units: Sequence[str]) -> Survey:
-        """What these units prefill now, in time that grows with what is in flight."""
-        jobs, tokens = 0, 0
-        found: list[list[Any]] = []
+        """What these units do now, in time that grows with what they hold."""
+        next_tokens, found = 0, []
         # In pages, as of the units: and a script cannot answer more than a few thousand things.
         for at in range(0, max(1, len(units)), _UNITS_PAGE):
             call = self._looks.survey(units[at : at + _UNITS_PAGE])
-            _, next_tokens, short_jobs, short_tokens, *more = await self._connection.run(call)
-            jobs, tokens, found = jobs + short_jobs, tokens + short_tokens, found + more
-        return Survey(
-            next_long_tokens=next_tokens,
-            short_tokens=round(tokens / jobs) if jobs else 0,
-            prefilling=tuple(
-                Prefilling(
-                    unit.decode(),
-                    cast("JobClass", job_class.decode()),
-                    int(size),
-                    int(at),
-                    streams=streams == b"1",
-                    job=job.decode(),
-                    attempt=int(attempt),
-                    revoked=int(revoked),
-                )
-                for unit, job_class, size, at, streams, job, attempt, revoked in found
-            ),
-        )
+            _, next_tokens, *more = await self._connection.run(call)
+            found += more
+        return Survey(next_tokens, tuple(map(surveyed, found)))
 
     async def overrides(self) -> dict[str, str]:
         """The live overrides of the policy."""

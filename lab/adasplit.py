@@ -12,6 +12,7 @@ from common.settings import Settings
 from common.state import state_of
 from common.steals import Stealing
 from common.store import Store
+from common.tallies import Tally
 from common.views import Views
 from lab.agenda import Agenda
 from lab.asking import Asking
@@ -106,19 +107,20 @@ class AdaSplit:
     async def _decide(self) -> None:
         if self._agenda.now_s >= len(self.seen):
             self._note(await self._views.pool())
+        tally = await self._views.tally()
         if self._settings.adaptive:
-            await self._steer(await self._views.pool())
+            await self._steer(tally)
         else:
-            tally = await self._views.tally()
             await self._flip(await flip_wanted(self._views, tally, self._settings))
         self._agenda.after(self._settings.decision_every_s, self._decide)
 
-    async def _steer(self, view: PoolView) -> None:
-        seen = await self._surveyor.look(view, self._settings)
-        await self._flip(adaptive.decide(seen, self._settings))
-        answer = await self._revoker.step(seen, self._settings)
+    async def _steer(self, tally: Tally) -> None:
+        seen = await self._surveyor.look(tally, self._settings)
+        decided = await self._surveyor.choose(lambda now: adaptive.decide(now, self._settings))
+        await self._flip(decided)
+        answer = await self._revoker.step(self._surveyor, self._settings)
         self.revoked += answer == "OK"
-        await self._adjuster.step(view, self._settings)
+        await self._adjuster.step(seen.view, self._settings)
         await self._woke()
 
     async def _flip(self, flip: Flip | None) -> None:

@@ -31,6 +31,9 @@ class UnitWork:
     long_prefills: int = 0
 
 
+_IDLE = UnitWork()
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """All that the decision needs. `next_long_s` is the prefill time of the next long job."""
@@ -42,7 +45,7 @@ class Snapshot:
     prefilling: tuple[Prefilling, ...] = ()
 
     def of(self, unit: UnitView) -> UnitWork:
-        return self.work.get(unit.name, UnitWork())
+        return self.work.get(unit.name, _IDLE)
 
 
 def live(view: PoolView) -> list[UnitView]:
@@ -56,29 +59,49 @@ def decide(seen: Snapshot, policy: Policy) -> Flip | None:
     Repairs come first, as with the published rules; then what short jobs need; then what the Short
     group can spare for long jobs that wait.
     """
-    units = live(seen.view)
-    short = [unit for unit in units if unit.role == "short"]
-    long = [unit for unit in units if unit.role == "long"]
+    groups = _groups(seen)
+    short, long = groups.short, groups.long
     if wanted := repair(len(short), len(long), policy):
         chosen = min(short if wanted.to == "long" else long, key=lambda u: (u.in_flight, u.name))
         return Flip(chosen.name, wanted.to, wanted.reason)
-    if len(long) > policy.qhap_min_long and (why := _short_needs(seen, short, policy)):
+    if len(long) > policy.qhap_min_long and (why := _short_needs(seen, groups, policy)):
         return _take_back(seen, long, policy, why)
     if len(short) > policy.qhap_min_short and _long_needs(seen, long, policy):
-        return _give(seen, short, policy)
+        return _give(seen, groups, policy)
     return None
 
 
-def _clear(seen: Snapshot, short: Sequence[UnitView]) -> list[UnitView]:
-    """Short units that prefill no long job: only these are of use to short ones now."""
-    return [unit for unit in short if not seen.of(unit).long_prefills]
+@dataclass(slots=True)
+class _Groups:
+    """The units that count, by role, and what short jobs bring to the Short ones.
+
+    `clear`: Short units that prefill no long job: only these are of use to short ones now. `load`:
+    the prefill work of short jobs, in units that it would keep busy.
+    """
+
+    short: list[UnitView] = field(default_factory=list)
+    long: list[UnitView] = field(default_factory=list)
+    clear: list[UnitView] = field(default_factory=list)
+    load: float = 0.0
 
 
-def _load(seen: Snapshot, short: Sequence[UnitView]) -> float:
-    """The prefill work of short jobs, in units that it would keep busy."""
-    waiting_s = seen.view.queues["short"].depth * seen.demand.job_s
-    waiting_s += sum(seen.of(unit).short_s for unit in short)
-    return seen.demand.load + waiting_s / _BACKLOG_HORIZON_S
+def _groups(seen: Snapshot) -> _Groups:
+    """In one pass: there may be thousands of units."""
+    groups, work_of = _Groups(), seen.work.get
+    short_s = seen.view.queues["short"].depth * seen.demand.job_s
+    for unit in seen.view.units:
+        if not unit.alive or unit.draining:
+            continue
+        if unit.role == "long":
+            groups.long.append(unit)
+            continue
+        groups.short.append(unit)
+        work = work_of(unit.name, _IDLE)
+        short_s += work.short_s
+        if not work.long_prefills:
+            groups.clear.append(unit)
+    groups.load = seen.demand.load + short_s / _BACKLOG_HORIZON_S
+    return groups
 
 
 def _needed(load: float, margin: float) -> float:
@@ -89,11 +112,11 @@ def _needed(load: float, margin: float) -> float:
     return load + margin * math.sqrt(load)
 
 
-def _short_needs(seen: Snapshot, short: Sequence[UnitView], policy: Policy) -> str:
+def _short_needs(seen: Snapshot, groups: _Groups, policy: Policy) -> str:
     waited_s = seen.view.queues["short"].oldest_s
     if waited_s is not None and waited_s >= policy.adaptive_take_wait_s:
         return f"a short job has waited {waited_s:.1f} s"
-    load, units = _load(seen, short), len(_clear(seen, short))
+    load, units = groups.load, len(groups.clear)
     if _needed(load, policy.adaptive_take_margin) > max(1, units):
         return f"a prefill load of {load:.2f} is much for {units} Short units"
     return ""
@@ -108,8 +131,10 @@ def _take_back(seen: Snapshot, long: Sequence[UnitView], policy: Policy, why: st
 
 def _long_needs(seen: Snapshot, long: Sequence[UnitView], policy: Policy) -> bool:
     """Whether more long jobs wait than Long units can begin with now."""
-    free = sum(_can_begin(seen, unit, policy) for unit in long)
-    return seen.view.queues["long"].depth > free and seen.view.queues["short"].depth == 0
+    waiting = seen.view.queues["long"].depth
+    if not waiting or seen.view.queues["short"].depth:
+        return False
+    return waiting > sum(_can_begin(seen, unit, policy) for unit in long)
 
 
 def _can_begin(seen: Snapshot, unit: UnitView, policy: Policy) -> bool:
@@ -125,15 +150,15 @@ def _stake(seen: Snapshot, unit: UnitView) -> float:
     return unit.short + _LONG_STAKE * unit.long + 10 * seen.of(unit).short_s
 
 
-def _give(seen: Snapshot, short: Sequence[UnitView], policy: Policy) -> Flip | None:
+def _give(seen: Snapshot, groups: _Groups, policy: Policy) -> Flip | None:
     """The Short unit whose short jobs lose least, if the others can carry its part.
 
     They must be able to as long as the prefill that it begins: nothing takes it back before.
     """
-    clear = _clear(seen, short)
+    clear = groups.clear
     if len(clear) <= policy.qhap_min_short:
         return None
-    load, left = _load(seen, short), len(clear) - 1
+    load, left = groups.load, len(clear) - 1
     margin = policy.adaptive_give_margin * (1 + seen.next_long_s / policy.adaptive_commitment_s)
     if _needed(load, margin) >= left:
         return None

@@ -5,9 +5,9 @@ import logging
 
 from common.duty import run_duty, sleep_or_stop
 from common.keys import CLASSES
-from common.models import PoolView
 from common.policy import Policy
 from common.store import Store
+from common.tallies import Tally
 from common.views import Views
 from scaler import adaptive
 from scaler.adjuster import Adjuster
@@ -55,26 +55,28 @@ class Flipper:
         """One look and at most one flip."""
         if not self._leader.leads:
             POOL.hide()
-            self._adjuster.rest()
+            self._rest()
             return
         tally = await self._views.tally()
         policy = self._live_policy.under(tally.overrides)
         self._interval_s = policy.decision_every_s
         if policy.adaptive:
-            view = await self._views.pool()
-            POOL.show(self._pool, view, policy)
-            await self._steer(view, policy)
+            await self._steer(tally, policy)
             return
-        self._adjuster.rest()
+        self._rest()
         if flip := await flip_wanted(self._views, tally, policy):
             await self._flip(flip, policy)
 
-    async def _steer(self, view: PoolView, policy: Policy) -> None:
-        seen = await self._surveyor.look(view, policy)
-        if flip := adaptive.decide(seen, policy):
+    def _rest(self) -> None:
+        self._surveyor.rest()
+        self._adjuster.rest()
+
+    async def _steer(self, tally: Tally, policy: Policy) -> None:
+        seen = await self._surveyor.look(tally, policy)
+        if flip := await self._surveyor.choose(lambda now: adaptive.decide(now, policy)):
             await self._flip(flip, policy)
-        await self._revoker.step(seen, policy)
-        await self._adjuster.step(view, policy)
+        await self._revoker.step(self._surveyor, policy)
+        await self._adjuster.step(seen.view, policy)
 
     async def _flip(self, flip: Flip, policy: Policy) -> None:
         answer = await self._store.flip(self._scaler, flip.unit, flip.to, flip.reason, policy)

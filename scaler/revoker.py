@@ -4,9 +4,9 @@ import logging
 
 from common.policy import Policy
 from common.store import Store
-from scaler.adaptive import Snapshot
 from scaler.metrics import FLIPS, REVOCATIONS
 from scaler.revoking import Budget, decide
+from scaler.surveyor import Surveyor
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +21,14 @@ class Revoker:
         self._budget = Budget()
         self._before_ms: int | None = None
 
-    async def step(self, seen: Snapshot, policy: Policy) -> str:
+    async def step(self, surveyor: Surveyor, policy: Policy) -> str:
         """Decide once; answers how the script took it, or nothing when nothing is to be done."""
+        seen = surveyor.seen()
         now_ms = seen.view.now_ms
         passed_s = max(0, now_ms - (self._before_ms or now_ms)) / 1000
         self._before_ms = now_ms
         self._budget.grow(sum(unit.alive for unit in seen.view.units), passed_s, policy)
-        wanted = decide(seen, policy, self._budget.left_s)
+        wanted = await surveyor.choose(lambda now: decide(now, policy, self._budget.left_s))
         if wanted is None:
             return ""
         job = wanted.found

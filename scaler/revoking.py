@@ -25,6 +25,10 @@ class Revocation:
     reason: str
     flips: bool
 
+    @property
+    def unit(self) -> str:
+        return self.found.unit
+
 
 def decide(seen: Snapshot, policy: Policy, budget_s: float) -> Revocation | None:
     """At most one: of the prefills that last too long, the one that has done least.

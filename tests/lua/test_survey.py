@@ -1,6 +1,10 @@
 """survey: what units prefill, and which long job comes next."""
 
+from dataclasses import replace
+from typing import Any
+
 from common.models import Part, Prefilling, Relay
+from common.scripts import Arg
 from tests.lua.conftest import GATEWAY, Pool
 
 
@@ -38,12 +42,13 @@ async def test_only_the_units_that_are_asked_for_are_looked_at(pool: Pool) -> No
     assert (await pool.views.survey(["b"])).prefilling == ()
 
 
-async def test_the_usual_prompt_is_that_of_short_jobs_in_flight(pool: Pool) -> None:
+async def test_the_prompts_of_short_jobs_in_flight_are_added_up(pool: Pool) -> None:
     await pool.unit("a")
     await pool.submit(tokens=100)
     await pool.submit(tokens=300)
     await pool.claim("a")
-    assert (await pool.views.survey(["a"])).short_tokens == 200
+    (seen,) = (await pool.views.survey(["a"])).units
+    assert (seen.unit.short, seen.short_tokens) == (2, 400)
 
 
 async def test_any_number_of_units_may_be_asked_for(pool: Pool) -> None:
@@ -53,12 +58,13 @@ async def test_any_number_of_units_may_be_asked_for(pool: Pool) -> None:
     await pool.claim("a")
     names = [f"unit-{number}" for number in range(9000)]
     survey = await pool.views.survey([*names, "a"])
-    assert (survey.short_tokens, len(survey.prefilling)) == (100, 2)
+    (seen,) = survey.units
+    assert (seen.unit.name, seen.short_tokens, len(seen.prefilling)) == ("a", 200, 2)
 
 
 async def test_an_empty_pool_has_nothing_to_tell(pool: Pool) -> None:
     survey = await pool.views.survey([])
-    assert (survey.next_long_tokens, survey.short_tokens, survey.prefilling) == (0, 0, ())
+    assert (survey.next_long_tokens, survey.units) == (0, ())
 
 
 async def test_the_next_long_job_is_the_one_that_a_claim_would_take(pool: Pool) -> None:
@@ -77,3 +83,21 @@ async def test_a_requeued_long_job_is_the_next(pool: Pool) -> None:
     await pool.submit("long", tokens=5000)
     await pool.requeue("a", job)
     assert (await pool.views.survey(["a"])).next_long_tokens == 7000
+
+
+async def test_a_unit_is_seen_as_a_look_at_all_of_them_sees_it(pool: Pool) -> None:
+    limits: dict[str, Arg] = {"limit": 8, "limit_short": 64, "limit_long": "", "pace": "0.750"}
+    await pool.unit("a", role="long", online_short=12, online_long="", **limits)
+    await pool.unit("draining")
+    await pool.store.set_draining("draining", draining=True)
+    await pool.unit("silent")
+    await pool.pass_time(pool.settings.alive_s + 1)
+    await pool.store.register("a", limits)
+    await pool.one("a", "long")
+    names = await pool.views.unit_names()
+    survey = await pool.views.survey(names)
+    # What pages alone need is left out.
+    pages: dict[str, Any] = {"idle_s": None, "heartbeat_s": None, "url": "", "reported": {}}
+    wanted = [replace(unit, **pages) for unit in (await pool.views.pool()).units]
+    assert [seen.unit for seen in survey.units] == wanted
+    assert [unit.alive for unit in wanted] == [True, False, False]

@@ -322,4 +322,4 @@ async def test_an_adaptive_scaler_has_a_stolen_job_handed_back(
     # The page shows what a look found, a moment later.
     idle = f'adasplit_steal_idle_seconds{{pool="{settings.pool}"}} 2.0'
     await eventually(lambda: shows(scaler, {idle}))
-    assert "adasplit_steal_largest_prompt_tokens" in page
+    assert "adasplit_steal_largest_prompt_tokens" in (await get(scaler, "/metrics")).text

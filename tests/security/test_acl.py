@@ -160,8 +160,9 @@ async def test_a_scaler_decides_by_the_adaptive_policy_with_the_rights_of_its_ro
     store, views = Store(connection, settings), Views(connection, settings)
     revoker, adjuster = Revoker(store, "other", "default"), Adjuster(store, "other")
     async with aclosing(connection):
-        seen = await Surveyor(views).look(await views.pool(), settings)
-        await revoker.step(seen, settings)
+        surveyor = Surveyor(views)
+        seen = await surveyor.look(await views.tally(), settings)
+        await revoker.step(surveyor, settings)
         await adjuster.step(seen.view, settings)
         assert await store.adjust("other", 1.0, 1) is False
         # Another leads, which is found out after all keys were named.
