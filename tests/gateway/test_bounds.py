@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import ApiError
 from gateway.requests import parse_request
 from gateway.settings import GatewaySettings
-from gateway.structure import check_shape, check_size
+from gateway.structure import _count, check_shape, check_size
 
 CHAT: Any = "/v1/chat/completions"
 COMPLETION: Any = "/v1/completions"
@@ -161,6 +161,13 @@ async def half_sent(bench: Any, size_bytes: int) -> Any:
     )
     await bench.seen(lambda: bench.gateway._admission._incoming_bytes >= min(size_bytes, 100_000))
     return reader, writer
+
+
+@pytest.mark.parametrize("number", [0, 1, 63, 64, 65, 1000])
+def test_signs_are_counted_as_python_counts_them(number: int) -> None:
+    for text in ("{" * number, "x{y" * number, "{" * number + "x" * 1000, "é{" * number + "ü"):
+        assert _count(text, "{") == text.count("{")
+        assert _count(text.encode(), b"{") == number
 
 
 # A long body is looked at in another way.
