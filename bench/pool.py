@@ -201,7 +201,10 @@ async def _measured(pool: Pool, rounds: int) -> dict[str, Any]:
     steps |= {name: await _times(look, rounds) for name, look in pool.looks().items()}
     steps["scaler, adaptive policy"] = await _times(adaptive.step, rounds)
     await pool.let_long_jobs_wait()
-    steps["scaler, adaptive policy, a flip"] = await _times(adaptive.step, rounds)
+    # Each gives another unit, until as many can begin as wait.
+    steps["scaler, adaptive policy, a flip"] = await _times(
+        adaptive.step, min(rounds, _BACKLOG // 2)
+    )
     # From now on each step finds its unit among all that are Short, and flips it.
     steps["scaler, a flip"] = await _times(published.step, min(rounds, len(pool.units) // 2))
     return {"duties": duties, "idle": idle, "steps_s": steps}

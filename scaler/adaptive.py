@@ -145,9 +145,9 @@ def _can_begin(seen: Snapshot, unit: UnitView, policy: Policy) -> bool:
     return unit.short * limit_long + (unit.long + 1) * limit_short <= limit_short * limit_long
 
 
-def _stake(seen: Snapshot, unit: UnitView) -> float:
+def _stake(unit: UnitView, work: UnitWork) -> float:
     """What a long prefill here holds up, in short jobs; a second of their prefill counts 10."""
-    return unit.short + _LONG_STAKE * unit.long + 10 * seen.of(unit).short_s
+    return unit.short + _LONG_STAKE * unit.long + 10 * work.short_s
 
 
 def _give(seen: Snapshot, groups: _Groups, policy: Policy) -> Flip | None:
@@ -162,7 +162,8 @@ def _give(seen: Snapshot, groups: _Groups, policy: Policy) -> Flip | None:
     margin = policy.adaptive_give_margin * (1 + seen.next_long_s / policy.adaptive_commitment_s)
     if _needed(load, margin) >= left:
         return None
-    chosen = min(clear, key=lambda u: (_stake(seen, u), u.name))
+    work_of = seen.work.get
+    chosen = min(clear, key=lambda u: (_stake(u, work_of(u.name, _IDLE)), u.name))
     waiting = seen.view.queues["long"].depth
     return Flip(
         chosen.name, "long", f"{waiting} long jobs wait, {left} Short units can carry {load:.2f}"

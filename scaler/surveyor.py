@@ -112,7 +112,10 @@ class Surveyor:
             chosen = decide(self.seen())
             if chosen is None or chosen.unit in self._fresh:
                 return chosen
+            before = self._known.get(chosen.unit)
             await self._read([chosen.unit])
+            if before == self._known.get(chosen.unit):
+                return chosen
         return None
 
     async def _read(self, names: Sequence[str]) -> None:
