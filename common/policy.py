@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from common.adaptive import AdaptivePolicy
 from common.keys import JobClass
 from common.online import OnlineSlots
+
+_LEAST, _MOST = 1e-9, 1e15
+"""In milliseconds, and added to a time, Redis still counts the largest in whole numbers."""
 
 
 class Policy(AdaptivePolicy, OnlineSlots):
@@ -48,6 +51,14 @@ class Policy(AdaptivePolicy, OnlineSlots):
     """Long jobs that may wait; more are refused."""
     max_queue_bytes: int = Field(default=1024**3, ge=1)
     """Bytes that the bodies of all unfinished jobs may have; more are refused."""
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_counted_with(cls, value: object) -> object:
+        # Also refuses inf and nan: no process is to end over a number that somebody overrides.
+        if isinstance(value, int | float) and value and not _LEAST <= abs(value) <= _MOST:
+            raise ValueError(f"must be 0, or between {_LEAST:g} and {_MOST:g} in size")
+        return value
 
     def limit(self, job_class: JobClass) -> int:
         """Jobs of one class that fill a unit alone."""

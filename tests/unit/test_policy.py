@@ -50,7 +50,18 @@ def test_overrides_of_settings_answer_a_policy() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("qhap_min_short", "0"), ("worker_concurrency_limit", "many"), ("rasp_steal", "perhaps")],
+    [
+        ("qhap_min_short", "0"),
+        ("worker_concurrency_limit", "many"),
+        ("worker_concurrency_limit", "9" * 400),
+        ("rasp_steal", "perhaps"),
+        ("qhap_cooldown_s", "inf"),
+        ("qhap_cooldown_s", "nan"),
+        ("qhap_cooldown_s", "1e300"),
+        ("starvation_bound_s", "-1"),
+        ("adaptive_backlog_s", "inf"),
+        ("prefill_1k_tokens_s", "1e-320"),
+    ],
 )
 def test_a_wrong_override_is_refused(name: str, value: str) -> None:
     with pytest.raises(ValidationError, match=name):
