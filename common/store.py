@@ -33,7 +33,7 @@ from common.models import (
     Why,
 )
 from common.policy import Policy
-from common.scripts import Arg
+from common.scripts import Arg, Call
 from common.settings import Settings
 from common.steals import Weighed
 
@@ -193,7 +193,7 @@ class Store:
         return Turn(
             relayed,
             tuple(_text(reply[0]) for reply in ended),
-            await self._claimed(unit, replies[-1], policy) if claim else None,
+            await self._claimed(calls[-1], replies[-1]) if claim else None,
             waiting=rest and bool(ended) and ended[-1][1] == b"CLAIM",
         )
 
@@ -301,13 +301,13 @@ class Store:
         reply = await self._connection.run(self._calls.adjust(scaler, idle_s, tokens))
         return bool(reply[0] == b"OK")
 
-    async def _claimed(self, unit: str, reply: list[Any], policy: Policy | None) -> Claim:
+    async def _claimed(self, call: Call, reply: list[Any]) -> Claim:
         status, *more = reply
         if status == b"DRAINING":
             return Claim(role="short", draining=True)
         if status in {b"NOGROUP", b"UNORDERED"}:
             await (self._make_groups() if status == b"NOGROUP" else self._order())
-            return await self.claim(unit, policy)
+            return await self._claimed(call, await self._connection.run(call))
         role, wait_ms, *jobs = more
         return Claim(
             role=cast("JobClass", _text(role)),

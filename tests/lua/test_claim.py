@@ -3,6 +3,7 @@
 import asyncio
 
 from common.keys import CLASSES, GROUP
+from common.models import Bounds
 from tests.lua.conftest import GATEWAY, Clock, Pool
 
 
@@ -253,6 +254,18 @@ async def test_a_claim_after_a_lost_group_keeps_the_limits_of_the_call(pool: Poo
     await pool.submit(count=4)
     await pool.redis("XGROUP", "DESTROY", pool.keys.queue("short"), GROUP)
     assert len(await pool.take("a", worker_concurrency_limit=2)) == 2
+
+
+async def test_a_claim_after_a_lost_group_keeps_its_bounds(pool: Pool) -> None:
+    await pool.submit(count=4)
+    await pool.redis("XGROUP", "DESTROY", pool.keys.queue("short"), GROUP)
+    on_trial = (await pool.store.turn("a", claim=True, most=1)).claim
+    assert on_trial
+    assert len(on_trial.jobs) == 1
+    await pool.redis("XGROUP", "DESTROY", pool.keys.queue("short"), GROUP)
+    lowered = (await pool.store.turn("a", claim=True, bounds=Bounds(limit_short=2))).claim
+    assert lowered
+    assert len(lowered.jobs) == 1
 
 
 async def test_a_group_made_anew_does_not_hand_out_running_jobs_twice(pool: Pool) -> None:
