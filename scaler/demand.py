@@ -33,7 +33,10 @@ class DemandMeter:
             passed_s = max(0.0, now_s - before_s)
             # A Redis without its memory counts from 0 again.
             came = max(0, arrived - before)
-            self._jobs = self._jobs * math.exp(-passed_s / memory_s) + came
+            # It came bit by bit, however long nobody looked: some of it is forgotten already.
+            past = passed_s / memory_s
+            kept = -math.expm1(-past) / past if past else 1.0
+            self._jobs = self._jobs * math.exp(-past) + kept * came
             self._watched_s += passed_s
             if job_s is not None:
                 share = 1 - math.exp(-passed_s / memory_s)

@@ -40,3 +40,10 @@ def test_a_moment_without_any_job_in_flight_forgets_no_length() -> None:
     meter.look(0, 0, 0.2, 10)
     meter.look(1, 5, 0.2, 10)
     assert meter.look(2, 10, None, 10).job_s == pytest.approx(0.2)
+
+
+def test_what_came_while_nobody_looked_did_not_come_just_now() -> None:
+    meter = DemandMeter()
+    for at in range(30):
+        meter.look(at, at * 6, 0.1, 10)
+    assert meter.look(3630, 3630 * 6, 0.1, 10).load == pytest.approx(0.6, rel=0.1)
