@@ -28,7 +28,8 @@ _LOOKERS = 8
 
 
 def _texts(reply: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {name.decode(): value.decode(errors="replace") for name, value in reply.items()}
+    # Of the policy's overrides people write the names as well.
+    return {n.decode(errors="replace"): v.decode(errors="replace") for n, v in reply.items()}
 
 
 class Views:

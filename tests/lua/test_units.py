@@ -220,3 +220,10 @@ async def test_a_unit_that_drains_keeps_what_it_holds_until_it_has_ended(pool: P
     assert await pool.store.renew("a", [(job.id, 1)]) == ()
     assert await pool.finish("a", job) == ["OK"]
     assert await pool.take("a") == []
+
+
+async def test_an_override_that_is_no_text_is_seen_as_some_other_name(pool: Pool) -> None:
+    await pool.redis("HSET", pool.keys.policy, b"\xff", b"\xfe", "qhap_cooldown_s", "1.5")
+    overrides = await pool.views.overrides()
+    assert (await pool.views.tally()).overrides == overrides
+    assert pool.settings.under(overrides).qhap_cooldown_s == 1.5
