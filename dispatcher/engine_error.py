@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 # No text can forge it: inside a JSON string the quote would be escaped.
 ERROR_BEGINS = b'data: {"error"'
-_CODE = re.compile(rb'"code":\s*(\d+)')
+_CODE = re.compile(rb'"code":\s*(\d{1,9})(?!\d)')
 _MESSAGE = re.compile(rb'"message":\s*"([^"\\]{1,200})')
 # Older servers give every error inside a stream the code 400, also that of a dead engine.
 _DEAD = re.compile(rb'"message":\s*"EngineCore')

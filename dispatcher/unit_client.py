@@ -19,8 +19,9 @@ from dispatcher.wire import Receiver, UnitFault, Wire, Wires
 
 ROUTES = frozenset({"/v1/chat/completions", "/v1/completions"})
 
-_PROMPT_TOKENS = re.compile(rb'"prompt_tokens":\s*(\d+)')
-_COMPLETION_TOKENS = re.compile(rb'"completion_tokens":\s*(\d+)')
+# A count of more digits is none, and Python itself refuses very many.
+_PROMPT_TOKENS = re.compile(rb'"prompt_tokens":\s*(\d{1,15})(?!\d)')
+_COMPLETION_TOKENS = re.compile(rb'"completion_tokens":\s*(\d{1,15})(?!\d)')
 
 # vLLM's own names; the second of a pair is the older one. Several engines of one server hold their
 # requests together, while each has a cache of its own: the fullest counts.

@@ -67,6 +67,16 @@ async def test_usage_is_reported_at_the_end_and_kept_with_the_job(
     assert (kept["prompt_tokens"], kept["completion_tokens"], kept["status"]) == ("12", "3", "200")
 
 
+async def test_a_count_of_tokens_that_no_number_holds_is_none(pool: Pool, gateway: Gateway) -> None:
+    async def answer(call: Call) -> web.StreamResponse:
+        count = b"9" * 5000
+        return await call.stream(b'data: {"usage":{"prompt_tokens":' + count + b"}}\n\n", DONE)
+
+    await pool.dispatcher(await pool.unit(answer))
+    end = (await gateway.received(await gateway.submit())).end
+    assert (end["outcome"], end["prompt_tokens"]) == ("ok", 0)
+
+
 async def test_an_answer_that_is_not_streamed_comes_in_one_batch(
     pool: Pool, gateway: Gateway
 ) -> None:
