@@ -53,15 +53,19 @@ class Pipe(asyncio.Protocol):
 
     def ask(self, commands: Sequence[Command]) -> "asyncio.Future[list[Any]]":
         """Send commands; the future holds their replies, errors among them as what they are."""
+        done: asyncio.Future[list[Any]] = self._loop.create_future()
+        if self.closed:
+            # Lost after it was made, before whoever waited for it came to ask.
+            done.set_exception(exceptions.ConnectionError("connection lost"))
+            return done
         if not self._out:
             self._loop.call_soon(self._send)
         for command in commands:
             self._out += packed(tuple(command))
-        call = _Call(len(commands), self._loop.time(), self._loop.create_future())
-        self._calls.append(call)
+        self._calls.append(_Call(len(commands), self._loop.time(), done))
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._look)
-        return call.done
+        return done
 
     def close(self, error: Exception | None = None) -> None:
         """Hang up. Who waits for a reply gets this error."""

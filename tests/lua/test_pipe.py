@@ -171,3 +171,12 @@ async def test_one_who_gives_up_while_connecting_leaves_the_connection_to_the_ot
         await asyncio.sleep(0)  # lets both ask
         first.cancel()
         assert await second == [b"x"]
+
+
+async def test_who_asks_on_a_connection_that_was_lost_meanwhile_is_told(valkey: Server) -> None:
+    async with pipes_to(valkey.url) as pipes:
+        await pipes.ask([("PING",)])
+        pipe = pipes.ready
+        assert pipe
+        pipe.close()
+        await until_raised(exceptions.ConnectionError, pipe.ask([("PING",)]))
