@@ -9,6 +9,7 @@ from cli.explain import explain
 from cli.failure import CannotDo
 from cli.monitor import monitor_app
 from cli.status import status
+from cli.top import top
 from cli.units import units_app
 from cli.up import up
 from lab.command import lab
@@ -22,7 +23,7 @@ def _app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for command in (up, status, explain, lab):
+    for command in (up, status, top, explain, lab):
         app.command()(command)
     app.add_typer(bench_app(), name="bench")
     app.add_typer(monitor_app(), name="monitor")

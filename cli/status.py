@@ -2,11 +2,13 @@
 
 import asyncio
 import json
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from cli.failure import CannotDo
 from cli.page import page
@@ -24,18 +26,25 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what the units and queues are doing now."""
-    asking = (
-        state_from_redis(settings_for_redis(redis_url))
-        if redis_url
-        else state_from_gateway(gateway_url(url), read_settings())
-    )
-    state = asyncio.run(asking)
+    state = asyncio.run(state_source(url, redis_url)())
     if as_json:
         print(json.dumps(state, indent=2))
         return
+    console = Console()
+    console.print(picture(state, console.width))
+
+
+def state_source(url: str, redis_url: str) -> Callable[[], Coroutine[Any, Any, Any]]:
+    """What asks a Redis, when one is given, or else a gateway. It raises CannotDo."""
+    if redis_url:
+        return partial(state_from_redis, settings_for_redis(redis_url))
+    return partial(state_from_gateway, gateway_url(url), read_settings())
+
+
+def picture(state: Any, width: int) -> RenderableType:
+    """A state as a page. Raises CannotDo when it is none."""
     try:
         view, policy = view_of(state), Policy.model_validate(state.get("policy") or {})
     except (AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
         raise CannotDo(f"the gateway's /v1/state is not understood: {error!r}") from None
-    console = Console()
-    console.print(page(view, policy, f"AdaSplit  pool {state.get('pool', '')}", console.width))
+    return page(view, policy, f"AdaSplit  pool {state.get('pool', '')}", width)

@@ -160,6 +160,7 @@ class Connection:
     def post(self, calls: Sequence[Call], done: Callable[[list[list[Any]] | None], None]) -> bool:
         """Send scripts without a task that waits; answers whether a pipe stands ready for it.
 
+        Each relies on those before it having run: these go with their text, as in `run_many`.
         `done` hears their replies, or None: Redis is away or does not know one of them. Then each
         may have run or not.
         """
@@ -171,7 +172,9 @@ class Connection:
         def over(replied: asyncio.Future[list[Any]]) -> None:
             done(_posted(timed, replied))
 
-        commands = [("EVALSHA", call.script.sha, *call.arguments) for call in calls]
+        *first, last = calls
+        commands = [("EVAL", call.script.text, *call.arguments) for call in first]
+        commands.append(("EVALSHA", last.script.sha, *last.arguments))
         pipe.ask(commands).add_done_callback(over)
         return True
 

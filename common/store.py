@@ -185,8 +185,9 @@ class Store:
         ]
         if claim:
             calls.append(self._calls.claim(unit, policy, most, bounds))
-        # A finish ends what its job's relay brought; a claim may as well come before either.
-        relied_on = len(relays) if finishes else 0
+        # A finish ends what its job's relay brought, and a relay counts only behind the one before
+        # it, which has a lower number; a claim may as well come before either.
+        relied_on = len(relays) if finishes else max(0, len(relays) - 1)
         replies = await self._connection.run_many(calls, relied_on)
         relayed = _relayed(replies[: len(relays)])
         ended = replies[len(relays) :][: len(finishes)]

@@ -159,6 +159,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if not self.pipeline:
             self._answered = self.cycle
+        elif len(self.pipeline) < _MOST_PIPELINED:
+            # uvicorn reads no further behind one: a client that left would show at the next write.
+            self.flow.resume_reading()
         # What the types of a scope do not know.
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope[CHUNKS] = partial(_write_chunk, self.cycle, self.transport)

@@ -60,6 +60,23 @@ async def test_a_client_that_leaves_with_a_request_behind_its_stream_ends_that_s
     await bench.no_leaks()
 
 
+async def test_a_client_that_leaves_with_a_request_behind_is_missed_before_anything_is_written(
+    bench: Any,
+) -> None:
+    writer = await bench.cut_off()
+    job = await bench.unit.claim()
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+    async def cancelled() -> Any:
+        return (await bench.views.job(job.id)).get("cancel")
+
+    assert await bench.until(cancelled) == "client left"
+    await bench.unit.finish(job, "cancelled")
+    await bench.no_leaks()
+
+
 async def test_a_client_that_leaves_between_claim_and_first_byte_has_its_job_aborted(
     bench: Any,
 ) -> None:

