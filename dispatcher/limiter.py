@@ -38,6 +38,7 @@ class Limiter:
         self._policy = policy
         self._online = OnlineLimits(settings)
         self._begun: dict[str, float] = {}
+        self._counted: dict[str, tuple[int, float]] = {}
         self._token_bytes = DecayedRatio(_FADE, _USUAL_BYTES * _PRIOR_TOKENS, _PRIOR_TOKENS)
 
     def limit(self, job_class: JobClass) -> int | None:
@@ -96,12 +97,13 @@ class Limiter:
         return self._online.tpot_s(job_class) or 0.0
 
     def _seen(self, running: list[RunningJob]) -> Look:
+        streams = [one for one in running if one.sent and one.job.stream and not one.ended]
+        self._counted = {_name(one): self._count(one) for one in streams}
         return Look(
             now_s=time.monotonic(),
             streams=tuple(
-                Stream(one.job.id, one.job.job_class, one.sent_bytes / self._bytes_per_token)
-                for one in running
-                if one.sent and one.job.stream and not one.ended
+                Stream(_name(one), one.job.job_class, self._counted[_name(one)][1])
+                for one in streams
             ),
             held=self._held(),
             unsent={
@@ -112,9 +114,20 @@ class Limiter:
             },
         )
 
+    def _count(self, running: RunningJob) -> tuple[int, float]:
+        """The bytes of a stream, and its tokens: those of before stay, whatever is learnt since."""
+        sent_bytes, tokens = self._counted.get(_name(running), (0, 0.0))
+        came = running.sent_bytes - sent_bytes
+        return running.sent_bytes, tokens + came / self._bytes_per_token
+
     def _held(self) -> dict[JobClass, int]:
         return {name: self._running.count(name) for name in CLASSES}
 
     @property
     def _bytes_per_token(self) -> float:
         return self._token_bytes.value or _USUAL_BYTES
+
+
+def _name(running: RunningJob) -> str:
+    # The next attempt of a job begins anew.
+    return f"{running.job.id}:{running.job.attempt}"

@@ -119,3 +119,17 @@ def test_what_a_token_takes_is_learnt_from_usage_or_from_the_last_events(said: b
         job.sent_bytes = 40_000
         limiter.answered(job, 100 if said else 0, event("x" * 372) * 10)
     assert limiter._bytes_per_token == pytest.approx(400, rel=0.02)
+
+
+def test_a_stream_that_has_come_counts_no_other_tokens_when_what_one_takes_is_learnt_anew() -> None:
+    running = RunningJobs()
+    limiter = Limiter(running, Metrics("p", "u", CollectorRegistry()), Policy(), Policy)
+    stream, ending = (running.add(replace(LONG_STREAM, id=name)) for name in ("stream", "ending"))
+    stream.sent, stream.sent_bytes = True, 200_000
+    (before,) = limiter._seen(running.all()).streams
+    limiter.first_byte(ending)
+    ending.ended, ending.sent_bytes = True, 200_000
+    limiter.answered(ending, 400, b"")
+    stream.sent_bytes += 9000
+    (after,) = limiter._seen(running.all()).streams
+    assert after.tokens - before.tokens == pytest.approx(9000 / limiter._bytes_per_token)
