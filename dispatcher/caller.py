@@ -158,6 +158,8 @@ class Caller:
             await self._give_back(running, "short jobs needed its unit", "revoked")
         else:
             running.trace.over("superseded")
+            # Others freed its slot: no finish of this unit asks what waits for it.
+            self._forwarder.ask_claim()
 
     async def _give_back(self, running: RunningJob, reason: str, cause: Cause) -> None:
         """Requeue an attempt that has sent nothing; asks until Redis answers."""

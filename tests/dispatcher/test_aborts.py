@@ -184,6 +184,22 @@ async def test_a_superseded_attempt_is_aborted_and_writes_nothing_more(
     assert await pool.held("other") == [job]
 
 
+async def test_a_full_unit_whose_attempt_was_superseded_claims_what_waits(
+    pool: Pool, gateway: Gateway
+) -> None:
+    unit = await pool.unit(begin_then_hang)
+    dispatcher = await pool.dispatcher(
+        unit, claim_poll_s=600.0, renew_s=0.5, worker_concurrency_limit=1
+    )
+    job = await gateway.submit()
+    await gateway.begun(job)
+    unit.answer = at_once
+    waiting = await gateway.submit()
+    await _requeued_behind_its_back(pool, dispatcher, job)
+    await until(lambda: unit.aborted[job] == 1)
+    assert (await gateway.received(waiting)).end["outcome"] == "ok"
+
+
 async def test_an_attempt_is_aborted_by_its_successor_on_the_same_unit(
     pool: Pool, gateway: Gateway
 ) -> None:
