@@ -53,7 +53,7 @@ class Calls(SteeringCalls):
         names = ("unit", "active", "leases", "idle_since", "wake")
         keys = self._unit_keys(unit, *names) | self._waiting_keys() | self._group_keys()
         keys |= {name: getattr(self.keys, name) for name in ("units", "pulse", "models")}
-        keys["unit_prefix"] = self.keys.unit("")
+        keys |= {"unit_prefix": self.keys.unit(""), "wake_prefix": self.keys.wake("")}
         return self._call("leave", keys, {"unit_name": unit})
 
     def drain(self, unit: str, *, draining: bool) -> Call:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from common.keys import CLASSES, JobClass
 from common.scripts import Arg
 from tests.lua.conftest import GATEWAY, Clock, Pool
 
@@ -227,3 +228,22 @@ async def test_an_override_that_is_no_text_is_seen_as_some_other_name(pool: Pool
     overrides = await pool.views.overrides()
     assert (await pool.views.tally()).overrides == overrides
     assert pool.settings.under(overrides).qhap_cooldown_s == 1.5
+
+
+@pytest.mark.parametrize("role", CLASSES)
+async def test_a_unit_that_was_woken_and_leaves_hands_the_wake_up_on(
+    pool: Pool, role: JobClass
+) -> None:
+    await pool.hungry("a", "b", role=role)
+    await pool.submit(role)
+    (woken,) = await pool.woken("a", "b")
+    await pool.store.leave(woken)
+    (other,) = {"a", "b"} - {woken}
+    assert await pool.woken(woken, other) == [other]
+    assert len(await pool.take(other)) == 1
+
+
+async def test_a_unit_that_leaves_and_was_not_woken_wakes_nobody(pool: Pool) -> None:
+    await pool.hungry("a", "b")
+    await pool.store.leave("a")
+    assert await pool.woken("b") == []
