@@ -75,8 +75,25 @@ end
 if tonumber(cooldown_ms) > 0 then
   redis.call('SET', cooldown, string.format('%.0f', now + cooldown_ms), 'PX', cooldown_ms)
 end
+local hungry, woken = to == 'long' and hungry_short or hungry_long, to == 'long' and woken_short or woken_long
+local told = redis.call('ZSCORE', woken, unit_name)
 for _, names in ipairs({ hungry_short, hungry_long, woken_short, woken_long }) do
   redis.call('ZREM', names, unit_name)
+end
+-- As in submit: a job that it was woken for is the next one's of the role that it had.
+for _ = 1, told and 8 or 0 do
+  local first = redis.call('ZRANGE', hungry, 0, 0, 'WITHSCORES')
+  if not first[1] then
+    break
+  end
+  redis.call('ZREM', hungry, first[1])
+  if tonumber(redis.call('ZSCORE', units, first[1]) or 0) >= judged - alive_ms then
+    redis.call('ZADD', woken, first[2], first[1])
+    redis.call('PEXPIRE', woken, 1000, 'NX')
+    redis.call('RPUSH', wake_prefix .. first[1], 'claim')
+    redis.call('PEXPIRE', wake_prefix .. first[1], 60000)
+    break
+  end
 end
 redis.call('RPUSH', wake_prefix .. unit_name, 'claim')
 redis.call('PEXPIRE', wake_prefix .. unit_name, 60000)

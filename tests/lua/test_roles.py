@@ -121,6 +121,16 @@ async def test_a_flip_changes_the_role_wakes_the_unit_and_is_noted(led: Pool) ->
     assert (await led.claim("a")).role == "long"
 
 
+async def test_a_unit_that_was_woken_and_flips_hands_the_wake_up_on(led: Pool) -> None:
+    await led.hungry("a", "b", "c")
+    await led.submit()
+    (woken,) = await led.woken("a", "b", "c")
+    assert await flip(led, woken, "long") == "OK"
+    others = {"a", "b", "c"} - {woken}
+    assert await led.woken(woken) == [woken]
+    assert len(await led.woken(*others)) == 1
+
+
 async def test_jobs_in_flight_stay_through_a_flip(led: Pool) -> None:
     job = await led.one("a")
     assert await flip(led, "a", "long") == "OK"
