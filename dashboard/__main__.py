@@ -10,6 +10,7 @@ from common.connection import BadRedisUrl
 from common.metrics import start_metrics
 from common.server import PortTaken, listen, start_logging
 from common.settings import first_mistake, shown
+from common.version import OldRedis
 from dashboard.service import serve
 from dashboard.settings import DashboardSettings
 
@@ -33,7 +34,7 @@ def main() -> int:
         uvloop.run(serve(settings, listener))
     except BadRedisUrl as error:
         return _fail(_BAD_SETTINGS, str(error))
-    except PortTaken as error:
+    except (OldRedis, PortTaken) as error:
         return _fail(_CANNOT_START, str(error))
     return 0
 

@@ -17,6 +17,7 @@ from common.inspection import Inspection
 from common.lag import LagMeter
 from common.server import Server, stop_on_signals
 from common.store import Store
+from common.version import check_version
 from common.views import Views
 from dashboard.access import Access
 from dashboard.app import create_app
@@ -37,7 +38,7 @@ _DRAIN_S = 1.0
 
 
 async def serve(settings: DashboardSettings, listener: socket.socket) -> None:
-    """Show the pool until SIGTERM or SIGINT, also while there is no Redis."""
+    """Show the pool until SIGTERM or SIGINT, also while there is no Redis. Raises OldRedis."""
     stop = asyncio.Event()
     stop_on_signals(stop)
     key = settings.dashboard_key.get_secret_value()
@@ -46,6 +47,7 @@ async def serve(settings: DashboardSettings, listener: socket.socket) -> None:
     async with AsyncExitStack() as stack:
         connection = Connection.from_url(settings.redis_url, settings.redis_timeout_s)
         stack.push_async_callback(connection.aclose)
+        await check_version(connection)
         dashboard = _Dashboard(settings, connection)
         routes = await dashboard.rq_routes(stack)
         live = Live(dashboard.history, settings, rq=bool(routes))

@@ -18,10 +18,12 @@ from tests.conftest import free_ports
 GENEROUS_S = 30.0
 
 
-def run(folder: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
+def run(
+    folder: Path, *arguments: str, module: str = "gateway", **settings: str
+) -> "subprocess.Popen[str]":
     """Start one where no `.env` is."""
     environment = os.environ | {f"ADASPLIT_{name.upper()}": each for name, each in settings.items()}
-    command = [sys.executable, "-m", "gateway", *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder)
 
 
@@ -76,17 +78,19 @@ class OldServer(socketserver.StreamRequestHandler):
         return self.rfile.read(size_bytes + 2)[:-2]
 
 
-def test_a_redis_that_is_too_old_is_said_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["gateway", "dispatcher", "scaler", "dashboard"])
+def test_a_redis_that_is_too_old_is_said_in_one_line(tmp_path: Path, module: str) -> None:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), OldServer) as server:
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
         url = f"redis://127.0.0.1:{server.server_address[1]}"
-        process = run(tmp_path, "--port", str(free_port()), redis_url=url)
+        unit = {"unit": "unit-1", "unit_url": "http://127.0.0.1:1"}
+        process = run(tmp_path, "--port", str(free_port()), module=module, redis_url=url, **unit)
         _, errors = process.communicate(timeout=GENEROUS_S)
         server.shutdown()
         serving.join()
     assert process.returncode == 1
-    assert errors.splitlines()[-1].startswith("gateway: redis 6.2.14 is too old")
+    assert errors.splitlines()[-1].startswith(f"{module}: redis 6.2.14 is too old")
     assert "Traceback" not in errors
 
 
