@@ -46,6 +46,7 @@ class Calls(SteeringCalls):
         keys |= self.queue_keys() | self._group_keys()
         keys |= {"units": self.keys.units, "pulse": self.keys.pulse, "models": self.keys.models}
         keys |= {"events": self.keys.events, "unit_prefix": self.keys.unit("")}
+        keys["job_prefix"] = self.keys.job("")
         rest = [item for pair in fields.items() for item in pair]
         return self._call("register", keys, {"unit_name": unit}, rest)
 

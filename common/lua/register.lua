@@ -4,13 +4,14 @@
 -- Called on every heartbeat. It is idempotent: after Redis lost its memory, the next call makes the
 -- unit, its role and the groups anew. A group starts at 0, so that it sees what came before it.
 -- An online limit that has fallen since the last heartbeat is an event. group_short and group_long say who
--- takes jobs in each role: what they say is put right here as well.
+-- takes jobs in each role: what they say is put right here as well. A unit that comes after an hour or more also
+-- clears entries whose jobs are forgotten: where nobody was left to end them, their records went by themselves.
 --
--- KEYS:    queue_short queue_long role active leases idle_since units unit pulse events group_short group_long models unit_prefix
+-- KEYS:    queue_short queue_long role active leases idle_since units unit pulse events group_short group_long models unit_prefix job_prefix
 -- ARGV:    unit_name now_ms alive_ms events_kept [field value]...
 -- RETURNS: OK role groups_made
 local queue_short, queue_long, role, active, leases, idle_since, units, unit, pulse, events, group_short,
-  group_long, models, unit_prefix = unpack(KEYS)
+  group_long, models, unit_prefix, job_prefix = unpack(KEYS)
 local unit_name, now_ms, alive_ms, events_kept = unpack(ARGV)
 
 local now = tonumber(now_ms)
@@ -36,6 +37,18 @@ for _, queue in ipairs({ queue_short, queue_long }) do
   end
 end
 redis.call('SET', role, 'short', 'NX')
+if tonumber(redis.call('ZSCORE', units, unit_name) or 0) < now - 3600000 then
+  for _, queue in ipairs({ queue_short, queue_long }) do
+    -- The oldest are enough: what was claimed since is known.
+    for _, held in ipairs(redis.call('XPENDING', queue, 'units', '-', '+', 256)) do
+      local found = redis.call('XRANGE', queue, held[1], held[1])[1]
+      if found and redis.call('EXISTS', job_prefix .. found[2][2]) == 0 then
+        redis.call('XACK', queue, 'units', held[1])
+        redis.call('XDEL', queue, held[1])
+      end
+    end
+  end
+end
 redis.call('ZADD', units, now, unit_name)
 for i = 5, #ARGV, 2 do
   local class = string.match(ARGV[i], '^online_(%a+)$')

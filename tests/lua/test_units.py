@@ -3,6 +3,7 @@
 import pytest
 
 from common.keys import CLASSES, JobClass
+from common.models import Lease
 from common.scripts import Arg
 from tests.lua.conftest import GATEWAY, Clock, Pool
 
@@ -247,3 +248,25 @@ async def test_a_unit_that_leaves_and_was_not_woken_wakes_nobody(pool: Pool) -> 
     await pool.hungry("a", "b")
     await pool.store.leave("a")
     assert await pool.woken("b") == []
+
+
+async def test_what_nobody_was_left_to_end_is_cleared_when_a_unit_comes_back(
+    pool: Pool, clock: Clock
+) -> None:
+    await pool.unit("a", "b")
+    held, returned = await pool.one("a"), await pool.one("b")
+    await pool.requeue("b", returned)
+    clock.advance(3700)
+    # Their records went by themselves: a time to live runs on the server's clock.
+    await pool.redis("DEL", pool.keys.job(held.id), pool.keys.job(returned.id))
+    await pool.store.beat(GATEWAY)
+    running = await pool.one("b")
+    await pool.unit("a")
+    assert await pool.redis("XLEN", pool.keys.queue("short")) == 1
+    assert await pool.finish("b", running) == ["OK"]
+    assert await pool.redis("XLEN", pool.keys.queue("short")) == 0
+    await pool.pass_time(pool.settings.alive_s + 1)
+    lapsed = Lease(held.id, 0, "short")
+    assert await pool.store.requeue("a", lapsed, "", "lapsed", lapsed_only=True) == "SUPERSEDED"
+    await pool.submit()
+    assert await pool.redis("GET", pool.keys.bytes) == b"2"
