@@ -101,8 +101,8 @@ MUTANTS = {
     ),
     "one slot too many": Mutant(
         "claim",
-        "math.floor(left + 1e-6)",
-        "math.floor(left + 1e-6) + 1",
+        "math.max(0, math.floor(left(class)))",
+        "math.max(0, math.floor(left(class))) + 1",
         "test_claim_slots",
     ),
     "a submit that counts twice": Mutant("submit", "if state then", "if false then", "test_submit"),
