@@ -66,7 +66,7 @@ class Pool:
             job_ttl_s=_RECORD_S,
             worker_concurrency_limit=_SLOTS,
             max_queue_depth_short=scene.waiting + (_SLOTS + 1) * scene.units + 1,
-            max_queue_bytes=2**50,
+            max_queue_bytes=2**49,
             _env_file=None,
         )
         self.costs = Costs()
