@@ -6,6 +6,7 @@ import time
 from common.duty import run_duty
 from common.store import Store
 from gateway.mailbox import Mailboxes
+from gateway.watcher import Watcher
 
 _WAIT_S = 1.0
 
@@ -16,10 +17,13 @@ class Receiver:
     `reads`: how many were complete, so that others can tell what it must have seen by now.
     """
 
-    def __init__(self, store: Store, gateway: str, mailboxes: Mailboxes, trim_s: float) -> None:
+    def __init__(
+        self, store: Store, gateway: str, mailboxes: Mailboxes, watcher: Watcher, trim_s: float
+    ) -> None:
         self._store = store
         self._gateway = gateway
         self._mailboxes = mailboxes
+        self._watcher = watcher
         self._trim_s = trim_s
         self.reads = 0
         self._last = "0-0"
@@ -31,6 +35,9 @@ class Receiver:
 
     async def _step(self) -> None:
         self._last, batches = await self._store.read_replies(self._gateway, self._last, _WAIT_S)
+        if batches and not self._watcher.fresh:
+            # Whoever is answered now may ask again at once, and is not to hear that Redis is away.
+            await self._watcher.catch_up()
         for batch in batches:
             for part in batch:
                 self._mailboxes.deliver(part)

@@ -106,7 +106,9 @@ class Gateway:
         self._watcher = Watcher(self._views, settings, settings.watch_s, settings.alive_s)
         self._metrics = Metrics(settings.pool, self._mailboxes, self._watcher, self._counter)
         self._heartbeater = Heartbeater(self._store, self.id, settings.heartbeat_s)
-        self._receiver = Receiver(self._store, self.id, self._mailboxes, settings.trim_s)
+        self._receiver = Receiver(
+            self._store, self.id, self._mailboxes, self._watcher, settings.trim_s
+        )
         self._standings = Standings(connection, settings, settings.shares().weight)
         self._estimator = Estimator(self._watcher, settings.priority_step_s)
         self._checker = Checker(

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import math
 import time
-from contextlib import suppress
 
 from common.connection import RedisUnavailable
 from common.duty import Backoff
@@ -99,6 +98,5 @@ class Submitter:
                 break
         if backoff.tried:
             # Whoever is answered now may ask again at once, and is not to hear that Redis is away.
-            with suppress(RedisUnavailable):
-                await self._watcher.catch_up()
+            await self._watcher.catch_up()
         return submitted

@@ -4,7 +4,9 @@ import asyncio
 import logging
 import math
 import time
+from contextlib import suppress
 
+from common.connection import RedisUnavailable
 from common.duty import run_duty
 from common.keys import CLASSES, JobClass
 from common.policy import Policy
@@ -33,13 +35,12 @@ class Watcher:
         await run_duty("watch", self.look, stop, self._every_s)
 
     async def catch_up(self) -> None:
-        """Look now if that is overdue: somebody has found Redis back, and more will come.
-
-        Raises RedisUnavailable.
-        """
+        """Look now if that is overdue: somebody has found Redis back, and more will come."""
         async with self._looking:
             if not self.fresh:
-                await self.look()
+                # Where Redis is away again already, the next look finds it.
+                with suppress(RedisUnavailable):
+                    await self.look()
 
     async def look(self) -> None:
         view = await self._views.tally()

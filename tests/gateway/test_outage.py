@@ -193,19 +193,19 @@ async def test_who_has_waited_for_redis_may_ask_again_at_once(
         asked = bench.post()
         await bench.seen(lambda: not watcher.fresh and len(bench.gateway._mailboxes) == 1)
         # The watcher's own look, which failed or hangs, would come too late.
-        pool, submit = bench.gateway._views.pool, bench.gateway._submitter.once
+        tally, submit = bench.gateway._views.tally, bench.gateway._submitter.once
         asking: list[asyncio.Task[Any] | None] = []
 
         async def seen_by_those_who_ask() -> Any:
             if asyncio.current_task() not in asking:
                 raise RedisUnavailable("not looked yet")
-            return await pool()
+            return await tally()
 
         async def submitted(job: Any, *, again: bool = False) -> Any:
             asking.append(asyncio.current_task())
             return await submit(job, again=again)
 
-        monkeypatch.setattr(bench.gateway._views, "pool", seen_by_those_who_ask)
+        monkeypatch.setattr(bench.gateway._views, "tally", seen_by_those_who_ask)
         monkeypatch.setattr(bench.gateway._submitter, "once", submitted)
         own_server.process.kill()
         own_server.process.wait()
@@ -213,6 +213,36 @@ async def test_who_has_waited_for_redis_may_ask_again_at_once(
         await own_server.answers()
         await bench.unit.register()
         await bench.unit.answer(await bench.unit.claim(), b"{}")
+        assert (await asked).status_code == 200
+        assert watcher.fresh
+
+
+async def test_who_is_answered_after_an_outage_may_ask_again_at_once(
+    own_server: OwnServer, start_at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await own_server.answers()
+    changes = {"redis_patience_s": 60.0, "alive_s": 1.0, "heartbeat_s": 0.2}
+    async with start_at(own_server.url, **changes) as bench:
+        watcher = bench.gateway._watcher
+        asked = bench.post()
+        job = await bench.unit.claim()
+        tally, read = bench.gateway._views.tally, bench.gateway._store.read_replies
+        reading: list[asyncio.Task[Any] | None] = []
+
+        async def seen_by_who_reads() -> Any:
+            if asyncio.current_task() not in reading:
+                raise RedisUnavailable("not looked yet")
+            return await tally()
+
+        async def read_replies(*given: Any) -> Any:
+            reading.append(asyncio.current_task())
+            return await read(*given)
+
+        # The watcher's own look, which failed or hangs, would come too late.
+        monkeypatch.setattr(bench.gateway._views, "tally", seen_by_who_reads)
+        monkeypatch.setattr(bench.gateway._store, "read_replies", read_replies)
+        await bench.seen(lambda: reading and not watcher.fresh)
+        await bench.unit.answer(job, b"{}")
         assert (await asked).status_code == 200
         assert watcher.fresh
 
