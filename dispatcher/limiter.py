@@ -97,7 +97,7 @@ class Limiter:
         return self._online.tpot_s(job_class) or 0.0
 
     def _seen(self, running: list[RunningJob]) -> Look:
-        streams = [one for one in running if one.sent and one.job.stream and not one.ended]
+        streams = [one for one in running if one.streams]
         self._counted = {_name(one): self._count(one) for one in streams}
         return Look(
             now_s=time.monotonic(),

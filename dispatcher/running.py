@@ -44,6 +44,11 @@ class RunningJob:
         """Whether it still has to do with the unit."""
         return not self.ended and self.task is not None and not self.task.done()
 
+    @property
+    def streams(self) -> bool:
+        """Whether a streamed answer of it is on its way to the client."""
+        return self.sent and self.job.stream and not self.ended
+
     def abort(self, reason: AbortReason) -> None:
         """Stop the call at the unit; the first reason counts."""
         if self.abort_reason is not None or self.ended:
@@ -77,10 +82,7 @@ class RunningJobs:
 
     def streams(self) -> int:
         """How many streamed answers are on their way to clients."""
-        return sum(
-            running.sent and running.job.stream and not running.ended
-            for running in self._jobs.values()
-        )
+        return sum(running.streams for running in self._jobs.values())
 
     def get(self, job: str) -> RunningJob | None:
         return self._jobs.get(job)
