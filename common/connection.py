@@ -141,9 +141,11 @@ class Connection:
         suffix = "_RO" if call.script.reads_only else ""
         with _Timed(call.script.name):
             try:
-                return await self._script(f"EVALSHA{suffix}", call.script.sha, call)
+                reply = await self._script(f"EVALSHA{suffix}", call.script.sha, call)
             except exceptions.NoScriptError:
-                return await self._script(f"EVAL{suffix}", call.script.text, call)
+                reply = await self._script(f"EVAL{suffix}", call.script.text, call)
+        self._known.add(call.script.sha)
+        return reply
 
     async def _script(self, command: str, script: str, call: Call) -> list[Any]:
         words = (command, script, *call.arguments)
@@ -167,39 +169,46 @@ class Connection:
         pipe = self._pipes.ready if self._pipes else None
         if pipe is None:
             return False
-        timed = _Timed("relay")
+        timed = _Timed(calls[-1].script.name)
 
         def over(replied: asyncio.Future[list[Any]]) -> None:
-            done(_posted(timed, replied))
+            replies = _posted(timed, replied)
+            if replies is None:
+                self._known.difference_update(call.script.sha for call in calls)
+            else:
+                self._known.update(call.script.sha for call in calls)
+            done(replies)
 
-        *first, last = calls
-        commands = [("EVAL", call.script.text, *call.arguments) for call in first]
-        commands.append(("EVALSHA", last.script.sha, *last.arguments))
-        pipe.ask(commands).add_done_callback(over)
+        pipe.ask(self._commands(calls, len(calls) - 1)).add_done_callback(over)
         return True
 
     async def run_many(self, calls: Sequence[Call], relied_on: int = 0) -> list[list[Any]]:
         """Run scripts one after the other in one round trip; replies in their order.
 
         The later calls rely on the first `relied_on` having run. These go with their text, always:
-        were one unknown to Redis, a later one would run before it. The others do so once.
+        were one unknown to Redis, a later one would run before it. The others go by their hash once
+        they have run.
         """
         if not calls:
             return []
         if len(calls) == 1:
             return [await self.run(calls[0])]
         with _Timed("turn"):
-            commands: list[Command] = []
-            sent: set[str] = set()
-            for place, call in enumerate(calls):
-                trusted = place >= relied_on and call.script.sha in self._known
-                known = trusted or call.script.sha in sent
-                script = ("EVALSHA", call.script.sha) if known else ("EVAL", call.script.text)
-                commands.append((*script, *call.arguments))
-                sent.add(call.script.sha)
-            replies = await self._in_order(commands)
-        self._known |= sent
+            replies = await self._in_order(self._commands(calls, relied_on))
+        self._known.update(call.script.sha for call in calls)
         return [await self._settle(call, reply) for call, reply in zip(calls, replies, strict=True)]
+
+    def _commands(self, calls: Sequence[Call], relied_on: int) -> list[Command]:
+        """What to send for scripts that run one after the other; see `run_many`."""
+        commands: list[Command] = []
+        sent: set[str] = set()
+        for place, call in enumerate(calls):
+            sha = call.script.sha
+            known = place >= relied_on and (sha in self._known or sha in sent)
+            script = ("EVALSHA", sha) if known else ("EVAL", call.script.text)
+            commands.append((*script, *call.arguments))
+            sent.add(sha)
+        return commands
 
     async def _in_order(self, commands: Sequence[Command]) -> list[Any]:
         """The replies to all, in their order, or RedisUnavailable.
